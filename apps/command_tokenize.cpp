@@ -1,0 +1,77 @@
+// stretto tokenize, stretto detokenize: text to ids and back, from the tokenizer files alone.
+
+#include <fmt/ranges.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "common_options.h"
+#include "terminal.h"
+#include "tokens_argument.h"
+
+namespace stretto::app {
+namespace {
+
+struct TokenizeOptions {
+  ModelOptionsText common;
+  std::string text, file, tokens, pre;
+  bool parse_special = false, no_special = false, json = false, show_special = false;
+};
+
+std::unique_ptr<const Tokenizer> open_tokenizer(const TokenizeOptions& o) {
+  const auto checkpoint = open_checkpoint(o.common.model, {.metadata_only = true});
+  LoadedTokenizer loaded = load_tokenizer(*checkpoint, o.pre, engine_log());
+  if (!loaded.tokenizer) fail(ErrorKind::kUnsupported, "{}", loaded.missing_reason);
+  return std::move(loaded.tokenizer);
+}
+
+void run_tokenize(const TokenizeOptions& o, bool has_text) {
+  if (has_text == !o.file.empty()) fail(ErrorKind::kBadArgument, "tokenize: give the text with -p TEXT or -f FILE (one of them)");
+  const auto tokenizer = open_tokenizer(o);
+  const std::string text = has_text ? o.text : read_file(o.file);
+  std::vector<std::string> warnings;
+  const std::vector<int32_t> ids = tokenizer->encode(
+      text, {.add_special = !o.no_special, .parse_special = o.parse_special, .warnings = &warnings});
+  for (const std::string& w : warnings) remark("warning: " + w);
+  if (o.json) {
+    print_out(dump_json(Json{{"tokens", ids}}) + "\n");
+    return;
+  }
+  print_out(fmt::format("{}\n", fmt::join(ids, ",")));
+}
+
+void run_detokenize(const TokenizeOptions& o) {
+  const auto tokenizer = open_tokenizer(o);
+  const std::string text = tokenizer->decode(parse_tokens(o.tokens), o.show_special);
+  print_out(o.json ? dump_json(Json{{"text", text}}) + "\n" : text);
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& app, int&) {
+  auto o = std::make_shared<TokenizeOptions>();
+  CLI::App* t = app.add_subcommand("tokenize", "text to token ids");
+  add_model_flags(*t, o->common);
+  CLI::Option* text = t->add_option("-p,--prompt", o->text, "the text");
+  t->add_option("-f,--file", o->file, "a file with the text (-: standard input)");
+  t->add_flag("--parse-special", o->parse_special, "special tokens written out in the text become those tokens");
+  t->add_flag("--no-special", o->no_special, "do not add bos / eos");
+  t->add_option("--pre", o->pre, "force a pre-tokenizer by name");
+  t->add_flag("--json", o->json, "{\"tokens\": [...]} on stdout");
+  t->callback([o, text] {
+    set_quiet(o->common.quiet);
+    run_tokenize(*o, text->count() > 0);
+  });
+
+  CLI::App* d = app.add_subcommand("detokenize", "token ids to text");
+  add_model_flags(*d, o->common);
+  d->add_option("--tokens", o->tokens, "ids 1,2,3 or @FILE")->required();
+  d->add_option("--pre", o->pre, "force a pre-tokenizer by name");
+  d->add_flag("--show-special", o->show_special, "print special tokens too");
+  d->add_flag("--json", o->json, "{\"text\": ...} on stdout");
+  d->callback([o] {
+    set_quiet(o->common.quiet);
+    run_detokenize(*o);
+  });
+}
+
+}  // namespace stretto::app

@@ -1,0 +1,42 @@
+// Flags that several commands share.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <memory>
+#include <string>
+
+#include "device.h"
+#include "engine/engine.h"
+
+namespace stretto::app {
+
+// What a command is: adds its subcommand and returns; the callback runs it.
+using Command = void (*)(CLI::App& app, int& exit_code);
+void add_run(CLI::App& app, int& exit_code);
+void add_logits(CLI::App& app, int& exit_code);
+void add_tokenize(CLI::App& app, int& exit_code);
+void add_plan(CLI::App& app, int& exit_code);
+void add_inspect(CLI::App& app, int& exit_code);
+void add_template(CLI::App& app, int& exit_code);
+
+struct ModelOptionsText {
+  std::string model;
+  DeviceOptions device;
+  uint64_t n_ctx = 0;
+  uint64_t chunk = 512;
+  std::string kv_type = "auto";
+  std::string pre;
+  bool lenient = false;
+  bool quiet = false;
+
+  std::optional<DType> kv_cache_type() const;  // nullopt: the engine chooses
+  Strictness strictness() const { return lenient ? Strictness::kLenient : Strictness::kStrict; }
+};
+
+// MODEL, --lenient, --quiet.
+void add_model_flags(CLI::App& command, ModelOptionsText& o);
+// --device, -t, --cpu-isa, -c, -b, -ctk (via --cache-type-k).
+void add_device_flags(CLI::App& command, ModelOptionsText& o);
+
+}  // namespace stretto::app

@@ -1,0 +1,56 @@
+// What a device offers to the engine: compile a program, then run it step by step.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "program/program.h"
+
+namespace stretto {
+
+struct CompileOptions {
+  uint64_t n_ctx = 4096;     // positions that the state buffers hold
+  uint64_t max_tokens = 512; // largest step (prefill chunk)
+  uint64_t max_outputs = 1;  // most rows of logits of one step
+  int n_threads = 0;         // CPU only; 0: one per core
+};
+
+// One step: tokens at positions position .. position + tokens.size() - 1 of the one sequence.
+struct Step {
+  std::span<const int32_t> tokens;   // 1 .. max_tokens ids, each < vocab
+  uint64_t position = 0;             // position + tokens.size() <= n_ctx
+  std::span<const int32_t> outputs;  // rows (indices into tokens, ascending) whose logits are wanted; may be empty
+};
+
+// A compiled program with its three arenas: weights, state, activations. Not thread-safe.
+class Executable {
+ public:
+  virtual ~Executable() = default;
+
+  virtual const Program& program() const = 0;  // as lowered
+  // Runs one step. Never throws, never allocates. The result, [outputs, vocab] float32, stays valid until the next
+  // call. Positions must follow the state: a step may start at or before the end of what was run (the state beyond
+  // its start is overwritten), never after it.
+  virtual std::span<const float> run(const Step& step) = 0;
+  // Bytes held in the arenas and what the backend keeps beside them.
+  virtual uint64_t memory_bytes() const = 0;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual std::string name() const = 0;         // "cpu", "oracle", "cuda:0"
+  virtual std::string description() const = 0;  // one line for people: the device, its instruction set, threads
+  virtual uint64_t available_bytes() const = 0; // memory that a plan may use now
+  // The program as this backend would run it (nothing loaded).
+  virtual Program lower(const Program& program) const = 0;
+  // Takes the weights in and allocates everything. The stored tensors must outlive the result: a backend may use
+  // them in place. Throws Error(kHostMemory / kCuda / kUnsupported).
+  virtual std::unique_ptr<Executable> compile(const Program& program, const CompileOptions& options) const = 0;
+};
+
+}  // namespace stretto

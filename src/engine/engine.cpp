@@ -1,0 +1,85 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "base/error.h"
+#include "program/plan.h"
+#include "program/print.h"
+
+namespace stretto {
+
+Engine::Engine(const Checkpoint& checkpoint, const Backend& backend, const EngineOptions& options,
+               const EngineLog& log) {
+  choose_model(checkpoint, options);
+  for (const std::string& w : model_.warnings) log.line("warning: " + w);
+  plan(backend, options, log);
+  load(checkpoint, backend, log);
+}
+
+void Engine::choose_model(const Checkpoint& checkpoint, const EngineOptions& options) {
+  model_ = load_model(checkpoint, {.kv_type = options.kv_type.value_or(DType::kF32), .strictness = options.strictness});
+  if (options.kv_type) return;
+  const uint64_t n_ctx = options.n_ctx != 0 ? options.n_ctx : model_.spec.context_length;
+  if (plan_memory(model_.program, n_ctx, {}).state > kExactCacheBytes)
+    model_ = load_model(checkpoint, {.kv_type = DType::kF16, .strictness = options.strictness});
+}
+
+void Engine::plan(const Backend& backend, const EngineOptions& options, const EngineLog& log) {
+  limits_.max_tokens = options.max_tokens;
+  limits_.max_outputs = options.max_outputs;
+  limits_.n_threads = options.n_threads;
+  limits_.n_ctx = options.n_ctx != 0 ? options.n_ctx : model_.spec.context_length;
+  limits_.max_tokens = std::min(limits_.max_tokens, limits_.n_ctx);
+  const StepShape step{.n_tokens = limits_.max_tokens, .n_outputs = limits_.max_outputs};
+  const Program lowered = backend.lower(model_.program);
+  const uint64_t available = backend.available_bytes();
+  const MemoryPlan need = plan_memory(lowered, limits_.n_ctx, step);
+  if (need.total() <= available) return;
+  const uint64_t fits = largest_context(lowered, step, available);
+  if (fits == 0 || options.n_ctx != 0) {
+    fail(ErrorKind::kHostMemory,
+         "{} needs {} on {} for a context of {} ({} weights, {} state, {} activations), {} are free; {}",
+         model_.program.architecture, human_bytes(need.total()), backend.name(), limits_.n_ctx,
+         human_bytes(need.weights), human_bytes(need.state), human_bytes(need.activations), human_bytes(available),
+         fits == 0 ? std::string("no context fits: take a smaller or lower-bit model")
+                   : fmt::format("largest context that fits: {} (-c {})", fits, fits));
+  }
+  log.line(fmt::format("context: {} of the model's {} positions fit into {} (choose with -c)", fits, limits_.n_ctx,
+                       human_bytes(available)));
+  limits_.n_ctx = fits;
+  limits_.max_tokens = std::min(limits_.max_tokens, fits);
+}
+
+void Engine::load(const Checkpoint& checkpoint, const Backend& backend, const EngineLog& log) {
+  const int threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const double seconds = checkpoint.prefault(threads, [&](uint64_t done, uint64_t total) {
+    if (log.progress) log.progress("loading", done, total);
+  });
+  const auto bytes = static_cast<double>(checkpoint.tensor_bytes());
+  executable_ = backend.compile(model_.program, limits_);
+  const std::vector<StateInfo>& states = model_.program.tables.states;
+  log.line(fmt::format("loaded {} in {:.2f} s ({:.2f} GB/s), {} on {}, context {}{}",
+                       human_bytes(checkpoint.tensor_bytes()), seconds, bytes / 1e9 / std::max(seconds, 1e-9),
+                       model_.program.architecture, backend.name(), limits_.n_ctx,
+                       states.empty() ? std::string() : fmt::format(", cache {}", name(states.front().type))));
+}
+
+LoadedTokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view force_pre, const EngineLog& log) {
+  LoadedTokenizer out;
+  if (checkpoint.container() == Container::kHuggingFace) {
+    out.missing_reason = checkpoint.path().string() + ": reading tokenizer.json is not supported; use --tokens";
+    return out;
+  }
+  const std::string kind = checkpoint.metadata().get_string("tokenizer.ggml.model").value_or("no_vocab");
+  if (kind == "no_vocab" || kind == "none") {
+    out.missing_reason = checkpoint.path().string() + ": this model has no tokenizer; use --tokens";
+    return out;
+  }
+  out.tokenizer = make_tokenizer(checkpoint.metadata(), force_pre);
+  for (const std::string& w : out.tokenizer->warnings()) log.line("warning: tokenizer: " + w);
+  return out;
+}
+
+}  // namespace stretto

@@ -1,0 +1,81 @@
+#include "oracle/oracle_backend.h"
+
+#include <unistd.h>
+
+#include "base/check.h"
+#include "oracle/interpret.h"
+#include "program/lower.h"
+
+namespace stretto {
+namespace {
+
+class OracleExecutable : public Executable {
+ public:
+  OracleExecutable(Program program, const CompileOptions& options) : program_(std::move(program)) {
+    const Tables& t = program_.tables;
+    machine_.program = &program_;
+    machine_.values.resize(t.values.size());
+    for (const StateInfo& s : t.states)
+      machine_.states.emplace_back(s.width * (s.growth == Growth::kPerPosition ? options.n_ctx : 1), 0.0);
+    machine_.gathered.resize(t.weights.size());
+    for (size_t i = 0; i < t.weights.size(); ++i) {
+      if (program_.bindings[i].contiguous(t.weights[i].type) != nullptr) continue;
+      machine_.gathered[i].resize(t.weights[i].bytes());
+      program_.bindings[i].gather(t.weights[i].type, machine_.gathered[i].data());
+    }
+  }
+
+  const Program& program() const override { return program_; }
+
+  std::span<const float> run(const Step& step) override {
+    machine_.step = step;
+    for (size_t i = 0; i < machine_.values.size(); ++i) {
+      const ValueId id{static_cast<int32_t>(i)};
+      machine_.value(id).assign(program_.tables[id].width * machine_.rows(id), 0.0);
+    }
+    for (const Node& node : program_.nodes) std::visit([&](const auto& op) { run_op(op); }, node.op);
+    const std::vector<double>& logits = machine_.value(program_.logits);
+    logits_.assign(logits.begin(), logits.end());
+    return logits_;
+  }
+
+  uint64_t memory_bytes() const override {
+    uint64_t n = 0;
+    for (const auto& s : machine_.states) n += s.size() * sizeof(double);
+    for (const auto& g : machine_.gathered) n += g.size();
+    return n;
+  }
+
+ private:
+  template <class T>
+  void run_op(const T& op) {
+    if constexpr (FusedOp<T>) {
+      CHECK(!"a fused op reached the oracle");
+    } else {
+      oracle::interpret(machine_, op);
+    }
+  }
+
+  Program program_;
+  oracle::Machine machine_;
+  std::vector<float> logits_;
+};
+
+class OracleBackend : public Backend {
+ public:
+  std::string name() const override { return "oracle"; }
+  std::string description() const override { return "float64 interpreter of the primitive ops (a reference, slow)"; }
+  uint64_t available_bytes() const override {
+    return static_cast<uint64_t>(sysconf(_SC_AVPHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  }
+  Program lower(const Program& program) const override { return stretto::lower<PrimitiveOnly>(program); }
+  std::unique_ptr<Executable> compile(const Program& program, const CompileOptions& options) const override {
+    return std::make_unique<OracleExecutable>(lower(program), options);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_oracle_backend() { return std::make_unique<OracleBackend>(); }
+
+}  // namespace stretto

@@ -1,0 +1,84 @@
+// Every architecture against its reference model: Hugging Face transformers in float32 (hf_ref), llama.cpp's float32
+// arithmetic on dequantised weights (gguf_ref).
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "cpu/cpu_backend.h"
+#include "models/reference_models.h"
+#include "oracle/oracle_backend.h"
+
+namespace stretto::test {
+namespace {
+
+// The bounds of the project, as shares of the logits' range.
+constexpr double kOracleBound = 2e-4;
+constexpr double kCpuHfBound = 1e-3;
+constexpr double kCpuF16Bound = 2e-3;
+constexpr double kInt8MedianKl = 1e-3;
+
+std::string test_name(const ::testing::TestParamInfo<ReferenceCase>& info) {
+  std::string name = info.param.name;
+  for (char& c : name)
+    if (c == '/' || c == '.') c = '_';
+  return name;
+}
+
+class Reference : public ::testing::TestWithParam<ReferenceCase> {};
+
+TEST_P(Reference, OracleMatches) {
+  const Expected expected = read_expected(GetParam());
+  const auto got = logits_of(GetParam(), *make_oracle_backend(), expected.tokens, 32);
+  EXPECT_LE(range_error(got, expected.logits), kOracleBound);
+}
+
+bool is_int8(const std::string& name) { return name.find("q8_0") != name.npos || name.find("q4_k") != name.npos; }
+
+TEST_P(Reference, CpuMatchesWholeAndInChunks) {
+  const Expected expected = read_expected(GetParam());
+  const std::string& name = GetParam().name;
+  for (const uint64_t chunk : {uint64_t{0}, uint64_t{1}, uint64_t{7}}) {
+    const auto got = logits_of(GetParam(), *make_cpu_backend({}), expected.tokens, chunk);
+    if (is_int8(name)) {
+      EXPECT_LE(median_kl(got, expected.logits, expected.vocab()), kInt8MedianKl) << "chunk " << chunk;
+    } else {
+      const double bound = name.starts_with("hf/") ? kCpuHfBound : kCpuF16Bound;
+      EXPECT_LE(range_error(got, expected.logits), bound) << "chunk " << chunk;
+    }
+  }
+}
+
+TEST_P(Reference, ChunksAgreeWithEachOther) {
+  const Expected expected = read_expected(GetParam());
+  const auto backend = make_cpu_backend({});
+  const auto whole = logits_of(GetParam(), *backend, expected.tokens, 0);
+  for (const uint64_t chunk : {uint64_t{1}, uint64_t{7}})
+    EXPECT_LE(range_error(logits_of(GetParam(), *backend, expected.tokens, chunk), whole), kCpuHfBound);
+}
+
+INSTANTIATE_TEST_SUITE_P(Hf, Reference, ::testing::ValuesIn(hf_cases()), test_name);
+INSTANTIATE_TEST_SUITE_P(Gguf, Reference, ::testing::ValuesIn(gguf_cases()), test_name);
+
+class Greedy : public ::testing::TestWithParam<ReferenceCase> {};
+
+// Equal up to the first token whose margin is no larger than the logits' error could flip.
+void expect_same_greedy(const ReferenceCase& c, const Backend& backend, double bound) {
+  const Expected expected = read_expected(c);
+  const auto [low, high] = std::minmax_element(expected.logits.begin(), expected.logits.end());
+  const double difference = bound * (static_cast<double>(*high) - *low);
+  const auto got = greedy(c, backend, expected.greedy_prompt, expected.greedy_tokens.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    if (got[i] == expected.greedy_tokens[i]) continue;
+    EXPECT_LE(expected.greedy_margin[i], difference) << c.name << " token " << i;
+    return;
+  }
+}
+
+TEST_P(Greedy, Oracle) { expect_same_greedy(GetParam(), *make_oracle_backend(), kOracleBound); }
+TEST_P(Greedy, Cpu) { expect_same_greedy(GetParam(), *make_cpu_backend({}), kCpuHfBound); }
+
+INSTANTIATE_TEST_SUITE_P(Hf, Greedy, ::testing::ValuesIn(hf_cases()), test_name);
+
+}  // namespace
+}  // namespace stretto::test

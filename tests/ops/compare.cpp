@@ -1,0 +1,43 @@
+#include "ops/compare.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace stretto::test {
+
+std::vector<float> run_case(const OpCase& c, const Backend& backend) {
+  CompileOptions options;
+  options.n_ctx = c.n_ctx;
+  options.max_tokens = 1;
+  for (const CaseStep& s : c.steps) options.max_tokens = std::max<uint64_t>(options.max_tokens, s.tokens.size());
+  options.max_outputs = options.max_tokens;
+  const auto executable = backend.compile(c.program, options);
+  std::vector<float> out;
+  for (const CaseStep& s : c.steps) {
+    const auto result = executable->run({.tokens = s.tokens, .position = s.position, .outputs = s.outputs});
+    out.insert(out.end(), result.begin(), result.end());
+  }
+  return out;
+}
+
+OpCase in_single_tokens(const OpCase& c) {
+  OpCase out = c;
+  out.steps.clear();
+  for (const CaseStep& s : c.steps)
+    for (size_t t = 0; t < s.tokens.size(); ++t) out.steps.push_back({{s.tokens[t]}, s.position + t, {0}});
+  return out;
+}
+
+double nmse(const std::vector<float>& x, const std::vector<float>& reference) {
+  if (x.size() != reference.size()) return INFINITY;
+  double error = 0, size = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (!std::isfinite(x[i]) || !std::isfinite(reference[i])) return INFINITY;
+    const double e = static_cast<double>(x[i]) - reference[i];
+    error += e * e;
+    size += static_cast<double>(reference[i]) * reference[i];
+  }
+  return error == 0 ? 0 : error / size;
+}
+
+}  // namespace stretto::test

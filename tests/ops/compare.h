@@ -1,0 +1,19 @@
+// Runs a case on a backend and measures results.
+#pragma once
+
+#include <vector>
+
+#include "ops/case_builder.h"
+
+namespace stretto::test {
+
+// The results of all steps, one after the other.
+std::vector<float> run_case(const OpCase& c, const Backend& backend);
+
+// The same tokens in steps of one token each.
+OpCase in_single_tokens(const OpCase& c);
+
+// sum (x - reference)^2 / sum reference^2; infinite when anything is not finite.
+double nmse(const std::vector<float>& x, const std::vector<float>& reference);
+
+}  // namespace stretto::test
