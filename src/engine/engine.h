@@ -29,7 +29,7 @@ struct EngineOptions {
   int n_threads = 0;
   // Encoding of the KV cache. Not given: F32 while the whole cache stays below kExactCacheBytes, where its bytes do not
   // show in the time of a token, else F16.
-  std::optional<DType> kv_type;
+  std::optional<DType> kv_type = std::nullopt;
   Strictness strictness = Strictness::kStrict;
 };
 
