@@ -25,7 +25,8 @@ class Barrier {
  public:
   explicit Barrier(int n_threads) : n_threads_(static_cast<uint32_t>(n_threads)), n_spins_(spins_for(n_threads)) {}
 
-  // The last thread to arrive runs `last` before any thread goes on. What a thread wrote before is visible to all after.
+  // The last thread to arrive runs `last` before any thread goes on. What a thread wrote before is visible to all
+  // after.
   template <class F>
   void wait(const F& last) {
     const uint32_t generation = generation_.load(std::memory_order_acquire);
