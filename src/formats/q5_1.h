@@ -1,0 +1,33 @@
+// Q5_1: 32 elements in 24 bytes, 5-bit with a minimum; bit e of qh is the fifth bit of element e.
+//   0: f16 d    2: f16 m    4..7: u32 qh    8..23: qs[16]      y = q * d + m
+#pragma once
+
+#include "formats/block.h"
+
+namespace stretto {
+
+struct Q5_1 {
+  static constexpr DType kType = DType::kQ5_1;
+  static constexpr uint32_t kBlockElements = 32, kBlockBytes = 24, kGroup = 32;
+  static constexpr bool kHasMin = true;
+  struct Block {
+    uint8_t d[2];
+    uint8_t m[2];
+    uint8_t qh[4];
+    uint8_t qs[16];
+  };
+  static_assert(sizeof(Block) == kBlockBytes && alignof(Block) == 1);
+
+  static void codes(const Block& b, int8_t* c) {
+    const uint32_t qh = load_u32(b.qh);
+    split_nibbles_16(b.qs, c);
+    for (int e = 0; e < 32; ++e) c[e] = static_cast<int8_t>(c[e] + 16 * static_cast<int>(qh >> e & 1));
+  }
+  static void scales(const Block& b, float* d, float* m) {
+    *d = load_f16(b.d);
+    *m = -load_f16(b.m);
+  }
+  static void decode(const Block& b, float* y) { decode_groups<Q5_1>(b, y); }
+};
+
+}  // namespace stretto
