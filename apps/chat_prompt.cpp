@@ -18,19 +18,26 @@ void set_special_texts(const Tokenizer& tokenizer, jinja::ChatRequest& request) 
   request.eos_token = text_of(tokenizer, tokenizer.eos());
 }
 
-std::string chat_prompt(const Tokenizer& tokenizer, const std::string& system, const std::string& user) {
+jinja::Template parse_chat_template(const Tokenizer& tokenizer) {
   if (!tokenizer.chat_template())
-    fail(ErrorKind::kUnsupported, "--chat: this model has no chat template; leave --chat out to complete the text as it is");
+    fail(ErrorKind::kUnsupported, "this model has no chat template; `run` without --chat completes text as it is");
+  return jinja::Template::parse(*tokenizer.chat_template());
+}
+
+std::string render_prompt(const jinja::Template& chat_template, const Tokenizer& tokenizer, const Json& messages) {
   jinja::ChatRequest request;
-  request.messages = Json::array();
-  if (!system.empty()) request.messages.push_back({{"role", "system"}, {"content", system}});
-  request.messages.push_back({{"role", "user"}, {"content", user}});
+  request.messages = messages;
   set_special_texts(tokenizer, request);
-  std::string text = jinja::render_chat(jinja::Template::parse(*tokenizer.chat_template(), "chat template"), request);
-  // encode() adds bos itself where the model wants it.
-  if (tokenizer.adds_bos() && !request.bos_token.empty() && text.starts_with(request.bos_token))
-    text.erase(0, request.bos_token.size());
-  return text;
+  const std::string text = jinja::render_chat(chat_template, request);
+  return std::string(jinja::without_added_tokens(text, request.bos_token, request.eos_token, tokenizer.adds_bos(),
+                                                 tokenizer.adds_eos()));
+}
+
+std::string chat_prompt(const Tokenizer& tokenizer, const std::string& system, const std::string& user) {
+  Json messages = Json::array();
+  if (!system.empty()) messages.push_back({{"role", "system"}, {"content", system}});
+  messages.push_back({{"role", "user"}, {"content", user}});
+  return render_prompt(parse_chat_template(tokenizer), tokenizer, messages);
 }
 
 }  // namespace stretto::app

@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "common_options.h"
+#include "model_flags.h"
 #include "program/print.h"
 #include "terminal.h"
 
@@ -10,7 +10,7 @@ namespace stretto::app {
 namespace {
 
 struct InspectOptions {
-  ModelOptionsText common;
+  ModelFlags common;
   bool json = false;
 };
 
@@ -36,7 +36,9 @@ void print_json(const Checkpoint& c) {
   Json metadata = Json::object(), tensors = Json::array();
   for (const Metadata::Entry& e : c.metadata().entries()) metadata[e.key] = json_value(e.value);
   for (const StoredTensor& t : c.tensors()) {
-    tensors.push_back({{"name", t.name}, {"type", std::string(name(t.view.type))}, {"shape", dims(t.view.shape)},
+    tensors.push_back({{"name", t.name},
+                       {"type", std::string(name(t.view.type))},
+                       {"shape", dims(t.view.shape)},
                        {"bytes", t.view.bytes.size()}});
   }
   print_out(dump_json(Json{{"metadata", metadata}, {"tensors", tensors}}, 1) + "\n");

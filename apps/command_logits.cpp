@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "checkpoint/safetensors.h"
-#include "common_options.h"
+#include "model_flags.h"
 #include "terminal.h"
 #include "tokens_argument.h"
 
@@ -12,7 +12,7 @@ namespace stretto::app {
 namespace {
 
 struct LogitsOptions {
-  ModelOptionsText common;
+  ModelFlags common;
   std::string tokens;
   std::string output;
   uint64_t chunk = 0;
@@ -28,7 +28,9 @@ void run_logits(const LogitsOptions& o) {
   const auto backend = open_device(o.common.device);
   EngineOptions options{.n_ctx = o.common.n_ctx != 0 ? o.common.n_ctx : tokens.size(),
                         .max_tokens = o.chunk != 0 ? o.chunk : std::min<uint64_t>(o.common.chunk, 64),
-                        .n_threads = o.common.device.n_threads, .kv_type = o.common.kv_cache_type(), .strictness = o.common.strictness()};
+                        .n_threads = o.common.device.n_threads,
+                        .kv_type = o.common.kv_cache_type(),
+                        .strictness = o.common.strictness()};
   options.max_tokens = std::min<uint64_t>(options.max_tokens, tokens.size());
   options.max_outputs = options.max_tokens;
   Engine engine(*checkpoint, *backend, options, engine_log());
@@ -39,7 +41,8 @@ void run_logits(const LogitsOptions& o) {
                             [&](uint64_t first, std::span<const float> rows) {
                               std::copy(rows.begin(), rows.end(), logits.begin() + static_cast<int64_t>(first * vocab));
                               progress("tokens", first + rows.size() / vocab, tokens.size());
-                              if (interrupted()) fail(ErrorKind::kCancelled, "interrupted; {} was not written", o.output);
+                              if (interrupted())
+                                fail(ErrorKind::kCancelled, "interrupted; {} was not written", o.output);
                             });
   write_safetensors(o.output, {{"tokens", DType::kI32, Shape{tokens.size()}, std::as_bytes(std::span(tokens))},
                                {"logits", DType::kF32, Shape{tokens.size(), vocab}, std::as_bytes(std::span(logits))}});

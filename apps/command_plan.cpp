@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "common_options.h"
+#include "model_flags.h"
 #include "program/lower.h"
 #include "program/plan.h"
 #include "program/print.h"
@@ -12,7 +12,7 @@ namespace stretto::app {
 namespace {
 
 struct PlanOptions {
-  ModelOptionsText common;
+  ModelFlags common;
   double bandwidth_gbps = 0;
   bool all = false;
   bool json = false;
@@ -30,7 +30,8 @@ struct Plan {
 
 Plan make_plan(const Checkpoint& checkpoint, const Backend& backend, const PlanOptions& o) {
   Plan p;
-  p.model = load_model(checkpoint, {.kv_type = o.common.kv_cache_type().value_or(DType::kF16), .strictness = o.common.strictness()});
+  p.model = load_model(
+      checkpoint, {.kv_type = o.common.kv_cache_type().value_or(DType::kF16), .strictness = o.common.strictness()});
   p.lowered = backend.lower(p.model.program);
   p.unfused = lower<PrimitiveOnly>(p.model.program);
   p.n_ctx = o.common.n_ctx != 0 ? o.common.n_ctx : p.model.spec.context_length;
@@ -62,24 +63,28 @@ void print_text(const Plan& p, const PlanOptions& o, const Backend& backend) {
                      print_program(p.lowered, {}, o.all));
   out += print_roles(p.lowered, {});
   const Cost& t = p.token.total;
-  out += fmt::format("\nper token: {} ops ({} when nothing is fused), {} weights, {} state, {} activations, {:.2f} GFLOP\n",
-                     p.token.launches, p.token_unfused.launches, human_bytes(t.weight_bytes), human_bytes(t.state_bytes),
-                     human_bytes(t.activation_bytes), static_cast<double>(t.flops) / 1e9);
+  out += fmt::format(
+      "\nper token: {} ops ({} when nothing is fused), {} weights, {} state, {} activations, {:.2f} GFLOP\n",
+      p.token.launches, p.token_unfused.launches, human_bytes(t.weight_bytes), human_bytes(t.state_bytes),
+      human_bytes(t.activation_bytes), static_cast<double>(t.flops) / 1e9);
   if (o.bandwidth_gbps > 0) {
     const double us = static_cast<double>(floor_bytes(p.token)) / o.bandwidth_gbps / 1e3;
     out += fmt::format("floor at {:g} GB/s: {:.1f} us per token, {:.1f} tokens/s\n", o.bandwidth_gbps, us, 1e6 / us);
   }
-  out += fmt::format("memory at context {}: {} weights + {} state + {} activations = {}; {} free on {}: {}\n", p.n_ctx,
-                     human_bytes(p.memory.weights), human_bytes(p.memory.state), human_bytes(p.memory.activations),
-                     human_bytes(p.memory.total()), human_bytes(p.available), backend.name(),
-                     p.memory.total() <= p.available ? std::string("fits")
-                     : p.fits == 0 ? std::string("does not fit at any context")
-                                   : fmt::format("does not fit; largest context that does: {} (-c {})", p.fits, p.fits));
+  out +=
+      fmt::format("memory at context {}: {} weights + {} state + {} activations = {}; {} free on {}: {}\n", p.n_ctx,
+                  human_bytes(p.memory.weights), human_bytes(p.memory.state), human_bytes(p.memory.activations),
+                  human_bytes(p.memory.total()), human_bytes(p.available), backend.name(),
+                  p.memory.total() <= p.available ? std::string("fits")
+                  : p.fits == 0                   ? std::string("does not fit at any context")
+                                : fmt::format("does not fit; largest context that does: {} (-c {})", p.fits, p.fits));
   print_out(out);
 }
 
 Json json_cost(const Cost& c) {
-  return {{"weight_bytes", c.weight_bytes}, {"state_bytes", c.state_bytes}, {"activation_bytes", c.activation_bytes},
+  return {{"weight_bytes", c.weight_bytes},
+          {"state_bytes", c.state_bytes},
+          {"activation_bytes", c.activation_bytes},
           {"flops", c.flops}};
 }
 
@@ -91,12 +96,20 @@ void print_json(const Plan& p, const PlanOptions& o, const Backend& backend) {
     op.update(json_cost(p.token.per_node[i]));
     ops.push_back(std::move(op));
   }
-  Json out{{"architecture", p.model.program.architecture}, {"device", backend.name()}, {"n_ctx", p.n_ctx},
-           {"ops_per_token", p.token.launches}, {"ops_per_token_unfused", p.token_unfused.launches},
-           {"bytes_per_token", floor_bytes(p.token)}, {"per_token", json_cost(p.token.total)}, {"ops", ops},
-           {"memory_bytes", {{"weights", p.memory.weights}, {"state", p.memory.state},
-                             {"activations", p.memory.activations}, {"total", p.memory.total()},
-                             {"available", p.available}}},
+  Json out{{"architecture", p.model.program.architecture},
+           {"device", backend.name()},
+           {"n_ctx", p.n_ctx},
+           {"ops_per_token", p.token.launches},
+           {"ops_per_token_unfused", p.token_unfused.launches},
+           {"bytes_per_token", floor_bytes(p.token)},
+           {"per_token", json_cost(p.token.total)},
+           {"ops", ops},
+           {"memory_bytes",
+            {{"weights", p.memory.weights},
+             {"state", p.memory.state},
+             {"activations", p.memory.activations},
+             {"total", p.memory.total()},
+             {"available", p.available}}},
            {"largest_context", p.fits}};
   if (o.bandwidth_gbps > 0) {
     out["roofline_gbps"] = o.bandwidth_gbps;

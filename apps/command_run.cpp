@@ -2,12 +2,11 @@
 
 #include <unistd.h>
 
-#include <random>
-
 #include "base/error.h"
 #include "base/json.h"
 #include "chat_prompt.h"
-#include "common_options.h"
+#include "model_flags.h"
+#include "sampling_flags.h"
 #include "terminal.h"
 #include "tokens_argument.h"
 
@@ -15,14 +14,11 @@ namespace stretto::app {
 namespace {
 
 struct RunOptions {
-  ModelOptionsText common;
+  ModelFlags common;
   std::string text, file, tokens, system;
   bool has_text = false;
   int64_t n_predict = -1;
-  double temperature = 0, top_p = 0, min_p = 0;
-  int32_t top_k = 0;
-  int64_t seed = -1;
-  bool has_temperature = false, has_top_p = false, has_min_p = false, has_top_k = false;
+  SamplingFlags sampling;
   bool chat = false, json = false, ignore_eos = false;
   std::vector<std::string> stops;
 };
@@ -49,33 +45,27 @@ std::vector<int32_t> prompt_ids(const RunOptions& o, const Tokenizer* tokenizer,
   return ids;
 }
 
-SamplingParams sampling(const RunOptions& o, const Checkpoint& checkpoint) {
-  std::string origin;
-  SamplingParams p = default_sampling(checkpoint, &origin);
-  if (!origin.empty()) remark("sampling defaults of the model:" + origin);
-  if (o.has_temperature) p.temperature = o.temperature;
-  if (o.has_top_k) p.top_k = o.top_k;
-  if (o.has_top_p) p.top_p = o.top_p;
-  if (o.has_min_p) p.min_p = o.min_p;
-  p.seed = o.seed >= 0 ? static_cast<uint64_t>(o.seed) : std::random_device{}();
-  if (p.temperature > 0 && o.seed < 0) remark(fmt::format("seed: {} (repeat with --seed {})", p.seed, p.seed));
-  return p;
-}
-
 Json json_timings(const Timings& t) {
   const auto rate = [](uint64_t n, double ms) { return ms > 0 ? static_cast<double>(n) * 1e3 / ms : 0.0; };
   const auto each = [](uint64_t n, double ms) { return n > 0 ? ms / static_cast<double>(n) : 0.0; };
-  return {{"prompt_n", t.prompt_n}, {"prompt_ms", t.prompt_ms},
-          {"prompt_per_token_ms", each(t.prompt_n, t.prompt_ms)}, {"prompt_per_second", rate(t.prompt_n, t.prompt_ms)},
-          {"predicted_n", t.predicted_n}, {"predicted_ms", t.predicted_ms},
+  return {{"prompt_n", t.prompt_n},
+          {"prompt_ms", t.prompt_ms},
+          {"prompt_per_token_ms", each(t.prompt_n, t.prompt_ms)},
+          {"prompt_per_second", rate(t.prompt_n, t.prompt_ms)},
+          {"predicted_n", t.predicted_n},
+          {"predicted_ms", t.predicted_ms},
           {"predicted_per_token_ms", each(t.predicted_n, t.predicted_ms)},
-          {"predicted_per_second", rate(t.predicted_n, t.predicted_ms)}, {"ttft_ms", t.first_token_ms}};
+          {"predicted_per_second", rate(t.predicted_n, t.predicted_ms)},
+          {"ttft_ms", t.first_token_ms}};
 }
 
 void print_result(const RunOptions& o, const Generation& g, bool ids_only) {
   if (o.json) {
-    print_out(dump_json(Json{{"text", g.text}, {"tokens", g.tokens}, {"prompt_tokens", g.timings.prompt_n},
-                             {"finish_reason", std::string(name(g.finish))}, {"timings", json_timings(g.timings)}}) +
+    print_out(dump_json(Json{{"text", g.text},
+                             {"tokens", g.tokens},
+                             {"prompt_tokens", g.timings.prompt_n},
+                             {"finish_reason", std::string(name(g.finish))},
+                             {"timings", json_timings(g.timings)}}) +
               "\n");
   } else if (!ids_only && !g.text.ends_with("\n")) {
     print_out("\n");
@@ -101,11 +91,14 @@ int run(const RunOptions& o) {
   const Tokenizer* tokenizer = loaded.tokenizer.get();
   const std::vector<int32_t> prompt = prompt_ids(o, tokenizer, loaded.missing_reason);
   const auto backend = open_device(o.common.device);
-  EngineOptions options{.n_ctx = context_for(o, prompt.size()), .max_tokens = o.common.chunk,
-                        .n_threads = o.common.device.n_threads, .kv_type = o.common.kv_cache_type(), .strictness = o.common.strictness()};
+  EngineOptions options{.n_ctx = context_for(o, prompt.size()),
+                        .max_tokens = o.common.chunk,
+                        .n_threads = o.common.device.n_threads,
+                        .kv_type = o.common.kv_cache_type(),
+                        .strictness = o.common.strictness()};
   Engine engine(*checkpoint, *backend, options, engine_log());
-  GenerateParams params{.max_tokens = o.n_predict, .sampling = sampling(o, *checkpoint), .stop_ids = {},
-                        .stop_strings = o.stops};
+  GenerateParams params{
+      .max_tokens = o.n_predict, .sampling = o.sampling.resolve(*checkpoint), .stop_ids = {}, .stop_strings = o.stops};
   if (!o.ignore_eos) params.stop_ids = end_ids(*checkpoint, tokenizer);
   install_interrupt_handler();
   Session session = engine.make_session();
@@ -125,16 +118,6 @@ int run(const RunOptions& o) {
   return g.finish == FinishReason::kCancelled ? 130 : 0;
 }
 
-void add_sampling_flags(CLI::App& c, RunOptions& o) {
-  c.add_option("--temp,--temperature", o.temperature, "temperature; 0 = greedy");
-  c.add_option("--top-k", o.top_k, "keep the k likeliest tokens; 0 = all");
-  c.add_option("--top-p", o.top_p, "keep the likeliest tokens up to this probability; 1 = all");
-  c.add_option("--min-p", o.min_p, "drop tokens below this share of the likeliest; 0 = none");
-  c.add_option("-s,--seed", o.seed, "random seed; -1 = a new one, printed");
-  c.add_option("--stop", o.stops, "end the answer at this text (repeatable)");
-  c.add_flag("--ignore-eos", o.ignore_eos, "go on after an end-of-generation token");
-}
-
 }  // namespace
 
 void add_run(CLI::App& app, int& exit_code) {
@@ -149,15 +132,13 @@ void add_run(CLI::App& app, int& exit_code) {
   c->add_option("--system,--system-prompt", o->system, "system message for --chat");
   c->add_option("-n,--predict,--n-predict", o->n_predict, "tokens to generate; -1 = until the model stops");
   c->add_option("--pre", o->common.pre, "force a pre-tokenizer by name");
-  add_sampling_flags(*c, *o);
+  o->sampling.add_to(*c);
+  c->add_option("--stop,-r,--reverse-prompt", o->stops, "end the answer at this text (repeatable)");
+  c->add_flag("--ignore-eos", o->ignore_eos, "go on after an end-of-generation token");
   c->add_flag("--json", o->json, "one JSON object on stdout instead of the text");
   c->callback([o, c, &exit_code] {
     set_quiet(o->common.quiet);
     o->has_text = c->count("--prompt") > 0;
-    o->has_temperature = c->count("--temp") > 0;
-    o->has_top_k = c->count("--top-k") > 0;
-    o->has_top_p = c->count("--top-p") > 0;
-    o->has_min_p = c->count("--min-p") > 0;
     if (o->n_predict < -1) fail(ErrorKind::kBadArgument, "-n {}: wanted a count, or -1", o->n_predict);
     exit_code = run(*o);
   });

@@ -3,7 +3,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "chat_prompt.h"
-#include "common_options.h"
+#include "model_flags.h"
 #include "jinja/jinja.h"
 #include "terminal.h"
 #include "tokens_argument.h"
@@ -12,7 +12,7 @@ namespace stretto::app {
 namespace {
 
 struct TemplateOptions {
-  ModelOptionsText common;
+  ModelFlags common;
   std::string messages, tools, template_file, kwargs;
   bool no_generation_prompt = false;
 };

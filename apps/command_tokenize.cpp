@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "common_options.h"
+#include "model_flags.h"
 #include "terminal.h"
 #include "tokens_argument.h"
 
@@ -12,7 +12,7 @@ namespace stretto::app {
 namespace {
 
 struct TokenizeOptions {
-  ModelOptionsText common;
+  ModelFlags common;
   std::string text, file, tokens, pre;
   bool parse_special = false, no_special = false, json = false, show_special = false;
 };
@@ -25,12 +25,13 @@ std::unique_ptr<const Tokenizer> open_tokenizer(const TokenizeOptions& o) {
 }
 
 void run_tokenize(const TokenizeOptions& o, bool has_text) {
-  if (has_text == !o.file.empty()) fail(ErrorKind::kBadArgument, "tokenize: give the text with -p TEXT or -f FILE (one of them)");
+  if (has_text == !o.file.empty())
+    fail(ErrorKind::kBadArgument, "tokenize: give the text with -p TEXT or -f FILE (one of them)");
   const auto tokenizer = open_tokenizer(o);
   const std::string text = has_text ? o.text : read_file(o.file);
   std::vector<std::string> warnings;
-  const std::vector<int32_t> ids = tokenizer->encode(
-      text, {.add_special = !o.no_special, .parse_special = o.parse_special, .warnings = &warnings});
+  const std::vector<int32_t> ids =
+      tokenizer->encode(text, {.add_special = !o.no_special, .parse_special = o.parse_special, .warnings = &warnings});
   for (const std::string& w : warnings) remark("warning: " + w);
   if (o.json) {
     print_out(dump_json(Json{{"tokens", ids}}) + "\n");

@@ -6,7 +6,7 @@
 #include <new>
 
 #include "base/error.h"
-#include "common_options.h"
+#include "model_flags.h"
 #include "terminal.h"
 
 namespace stretto::app {
@@ -23,7 +23,8 @@ int run_command_line(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", "stretto 0.1.0");
   int exit_code = 0;
-  for (const Command add : {add_run, add_logits, add_tokenize, add_template, add_plan, add_inspect}) add(app, exit_code);
+  for (const Command add : {add_run, add_logits, add_tokenize, add_template, add_plan, add_inspect})
+    add(app, exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {

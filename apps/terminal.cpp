@@ -1,6 +1,5 @@
 #include "terminal.h"
 
-
 #include <fmt/format.h>
 #include <signal.h>
 #include <unistd.h>
@@ -72,6 +71,8 @@ EngineLog engine_log() { return {.line = remark, .progress = progress}; }
 
 const std::atomic<bool>& interrupted() { return g_interrupted; }
 
+void clear_interrupt() { g_interrupted = false; }
+
 void install_interrupt_handler() {
   struct sigaction action {};
   action.sa_handler = on_interrupt;
@@ -83,7 +84,8 @@ void print_out(std::string_view text) {
   while (!text.empty()) {
     const ssize_t n = write(STDOUT_FILENO, text.data(), text.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail(ErrorKind::kBadArgument, "cannot write to standard output: {}", std::generic_category().message(errno));
+    if (n < 0)
+      fail(ErrorKind::kBadArgument, "cannot write to standard output: {}", std::generic_category().message(errno));
     text.remove_prefix(static_cast<size_t>(n));
   }
 }

@@ -22,6 +22,7 @@ EngineLog engine_log();
 
 // The first Ctrl-C sets the flag; a second one ends the process at once with code 130.
 const std::atomic<bool>& interrupted();
+void clear_interrupt();  // chat: the next Ctrl-C is a first one again
 void install_interrupt_handler();
 
 // Writes to stdout, unbuffered beyond this call; a closed pipe ends the process quietly.

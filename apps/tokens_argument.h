@@ -7,8 +7,8 @@
 
 namespace stretto::app {
 
-// "1,2,3" (commas or blanks), or "@FILE": a safetensors file with a tensor `tokens` (I32 or I64), or a text file of ids.
-// Throws Error(kBadArgument / kNotFound / kInvalidModel).
+// "1,2,3" (commas or blanks), or "@FILE": a safetensors file with a tensor `tokens` (I32 or I64), or a text file of
+// ids. Throws Error(kBadArgument / kNotFound / kInvalidModel).
 std::vector<int32_t> parse_tokens(const std::string& argument);
 
 // A whole file ("-": standard input). Throws Error(kNotFound / kBadArgument).

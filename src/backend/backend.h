@@ -12,10 +12,10 @@
 namespace stretto {
 
 struct CompileOptions {
-  uint64_t n_ctx = 4096;     // positions that the state buffers hold
-  uint64_t max_tokens = 512; // largest step (prefill chunk)
-  uint64_t max_outputs = 1;  // most rows of logits of one step
-  int n_threads = 0;         // CPU only; 0: one per core
+  uint64_t n_ctx = 4096;      // positions that the state buffers hold
+  uint64_t max_tokens = 512;  // largest step (prefill chunk)
+  uint64_t max_outputs = 1;   // most rows of logits of one step
+  int n_threads = 0;          // CPU only; 0: one per core
 };
 
 // One step: tokens at positions position .. position + tokens.size() - 1 of the one sequence.
@@ -43,9 +43,9 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  virtual std::string name() const = 0;         // "cpu", "oracle", "cuda:0"
-  virtual std::string description() const = 0;  // one line for people: the device, its instruction set, threads
-  virtual uint64_t available_bytes() const = 0; // memory that a plan may use now
+  virtual std::string name() const = 0;          // "cpu", "oracle", "cuda:0"
+  virtual std::string description() const = 0;   // one line for people: the device, its instruction set, threads
+  virtual uint64_t available_bytes() const = 0;  // memory that a plan may use now
   // The program as this backend would run it (nothing loaded).
   virtual Program lower(const Program& program) const = 0;
   // Takes the weights in and allocates everything. The stored tensors must outlive the result: a backend may use

@@ -13,6 +13,7 @@ namespace stretto {
 Engine::Engine(const Checkpoint& checkpoint, const Backend& backend, const EngineOptions& options,
                const EngineLog& log) {
   choose_model(checkpoint, options);
+  for (const std::string& w : checkpoint.warnings()) log.line("warning: " + w);
   for (const std::string& w : model_.warnings) log.line("warning: " + w);
   plan(backend, options, log);
   load(checkpoint, backend, log);

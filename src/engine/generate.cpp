@@ -43,15 +43,25 @@ class TextStream {
   StopMatcher stops_;
 };
 
+Sampler make_sampler(const SamplingParams& params, const Session& session, const Tokenizer* tokenizer) {
+  if (tokenizer == nullptr) return Sampler(params, session.vocab_size());
+  DryBreakers breakers;
+  if (params.dry_multiplier != 0) breakers = make_dry_breakers(*tokenizer, params.dry_sequence_breakers);
+  return Sampler(params, session.vocab_size(), tokenizer->suppressed(), std::move(breakers));
+}
+
 bool cancelled(const GenerateHooks& hooks) { return hooks.cancel != nullptr && hooks.cancel->load(); }
 
 }  // namespace
 
 std::string_view name(FinishReason reason) {
   switch (reason) {
-    case FinishReason::kStop: return "stop";
-    case FinishReason::kLength: return "length";
-    case FinishReason::kCancelled: return "cancelled";
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCancelled:
+      return "cancelled";
   }
   return "";
 }
@@ -59,8 +69,8 @@ std::string_view name(FinishReason reason) {
 Generation generate(Session& session, const Tokenizer* tokenizer, std::span<const int32_t> prompt,
                     const GenerateParams& params, const GenerateHooks& hooks) {
   Generation out;
-  Sampler sampler(params.sampling, session.vocab_size(),
-                  tokenizer == nullptr ? std::vector<int32_t>{} : tokenizer->suppressed());
+  Sampler sampler = make_sampler(params.sampling, session, tokenizer);
+  sampler.accept(prompt);
   TextStream stream(tokenizer, params.stop_strings, hooks, out.text);
   const Clock::time_point start = Clock::now();
   std::span<const float> logits = session.append(prompt, params.chunk, [&](uint64_t done, uint64_t total) {
@@ -80,6 +90,7 @@ Generation generate(Session& session, const Tokenizer* tokenizer, std::span<cons
       break;
     }
     out.tokens.push_back(id);
+    sampler.accept(id);
     if (hooks.on_token) hooks.on_token(id);
     stream.push(id);
     if (stream.stopped()) {

@@ -14,9 +14,9 @@
 namespace stretto {
 
 enum class FinishReason {
-  kStop,      // an end-of-generation token or a stop string
-  kLength,    // max_tokens, or the end of the context
-  kCancelled, // the caller's flag
+  kStop,       // an end-of-generation token or a stop string
+  kLength,     // max_tokens, or the end of the context
+  kCancelled,  // the caller's flag
 };
 std::string_view name(FinishReason reason);
 
@@ -25,7 +25,7 @@ struct GenerateParams {
   SamplingParams sampling;
   std::vector<int32_t> stop_ids;  // end-of-generation tokens; empty: never stop on a token
   std::vector<std::string> stop_strings;
-  uint64_t chunk = 0;             // prefill chunk, 0: the compiled maximum
+  uint64_t chunk = 0;  // prefill chunk, 0: the compiled maximum
 };
 
 struct Timings {

@@ -21,18 +21,39 @@ void add_ids(const Json& object, std::vector<int32_t>& ids) {
     if (v.is_number_integer()) ids.push_back(v.get<int32_t>());
 }
 
-void take(const Json& object, const char* key, double& into, std::string& origin) {
-  const auto it = object.find(key);
-  if (it == object.end() || !it->is_number()) return;
-  into = it->get<double>();
-  origin += fmt::format(" {}={}", key, into);
+// One number of the model's own defaults, with what it is called in each container (empty: not there).
+struct Default {
+  const char* gguf;
+  const char* hf;
+  void (*set)(SamplingParams&, double);
+};
+
+int32_t whole(double v) { return static_cast<int32_t>(std::clamp(v, -1.0, 1e9)); }
+
+constexpr Default kDefaults[] = {
+    {"temp", "temperature", [](SamplingParams& p, double v) { p.temperature = v; }},
+    {"top_k", "top_k", [](SamplingParams& p, double v) { p.top_k = whole(v); }},
+    {"top_p", "top_p", [](SamplingParams& p, double v) { p.top_p = v; }},
+    {"min_p", "min_p", [](SamplingParams& p, double v) { p.min_p = v; }},
+    {"", "typical_p", [](SamplingParams& p, double v) { p.typical_p = v; }},
+    {"xtc_probability", "", [](SamplingParams& p, double v) { p.xtc_probability = v; }},
+    {"xtc_threshold", "", [](SamplingParams& p, double v) { p.xtc_threshold = v; }},
+    {"penalty_last_n", "", [](SamplingParams& p, double v) { p.repeat_last_n = whole(v); }},
+    {"penalty_repeat", "repetition_penalty", [](SamplingParams& p, double v) { p.repeat_penalty = v; }},
+    {"mirostat", "", [](SamplingParams& p, double v) { p.mirostat = whole(v); }},
+    {"mirostat_tau", "", [](SamplingParams& p, double v) { p.mirostat_tau = v; }},
+    {"mirostat_eta", "", [](SamplingParams& p, double v) { p.mirostat_eta = v; }},
+};
+
+std::optional<double> gguf_number(const Metadata& m, const std::string& key) {
+  if (!m.has(key)) return std::nullopt;
+  if (m.find(key)->type == MetaType::kF32 || m.find(key)->type == MetaType::kF64) return m.get_float(key);
+  return static_cast<double>(m.get_int(key).value());
 }
 
-void take(const Metadata& m, const char* key, double& into, std::string& origin) {
-  const auto v = m.get_float(std::string("general.sampling.") + key);
-  if (!v) return;
-  into = *v;
-  origin += fmt::format(" {}={:.4g}", key, into);
+std::optional<double> json_number(const Json& object, const char* key) {
+  const auto it = object.find(key);
+  return it == object.end() || !it->is_number() ? std::nullopt : std::optional<double>(it->get<double>());
 }
 
 }  // namespace
@@ -52,24 +73,17 @@ std::vector<int32_t> end_ids(const Checkpoint& checkpoint, const Tokenizer* toke
 
 SamplingParams default_sampling(const Checkpoint& checkpoint, std::string* origin) {
   SamplingParams p;
-  double top_k = p.top_k;
-  if (checkpoint.container() == Container::kGguf) {
-    const Metadata& m = checkpoint.metadata();
-    take(m, "temp", p.temperature, *origin);
-    if (const auto k = m.get_int("general.sampling.top_k")) {
-      top_k = static_cast<double>(*k);
-      *origin += fmt::format(" top_k={}", *k);
-    }
-    take(m, "top_p", p.top_p, *origin);
-    take(m, "min_p", p.min_p, *origin);
-  } else {
-    const Json g = side_json(checkpoint, "generation_config.json");
-    take(g, "temperature", p.temperature, *origin);
-    take(g, "top_k", top_k, *origin);
-    take(g, "top_p", p.top_p, *origin);
-    take(g, "min_p", p.min_p, *origin);
+  const bool gguf = checkpoint.container() == Container::kGguf;
+  const Json generation = gguf ? Json::object() : side_json(checkpoint, "generation_config.json");
+  for (const Default& d : kDefaults) {
+    const char* name = gguf ? d.gguf : d.hf;
+    if (*name == 0) continue;
+    const auto value = gguf ? gguf_number(checkpoint.metadata(), std::string("general.sampling.") + name)
+                            : json_number(generation, name);
+    if (!value) continue;
+    d.set(p, *value);
+    *origin += fmt::format(" {}={:.4g}", name, *value);
   }
-  p.top_k = static_cast<int32_t>(std::clamp(top_k, -1.0, 1e9));
   return p;
 }
 

@@ -1,49 +1,55 @@
-// Chooses the next token from logits. Order of the steps: top-k, top-p, min-p, temperature, draw (the order that
-// llama.cpp's users expect); temperature <= 0 is greedy.
+// Chooses the next token from logits: bias, then the chain in the given order, then the draw.
 #pragma once
 
 #include <cstdint>
 #include <random>
 #include <span>
+#include <string_view>
 #include <vector>
+
+#include "engine/penalties.h"
+#include "engine/sampling_params.h"
+#include "engine/sampling_steps.h"
 
 namespace stretto {
 
-struct SamplingParams {
-  double temperature = 0.8;  // <= 0: greedy, the lowest id on a tie
-  int32_t top_k = 40;        // <= 0: off
-  double top_p = 0.95;       // >= 1: off
-  double min_p = 0.05;       // <= 0: off
-  uint64_t seed = 0;
-};
-
 class Sampler {
  public:
-  Sampler(const SamplingParams& params, uint64_t vocab_size, std::vector<int32_t> suppressed = {});
+  // `suppressed` ids are never chosen; `breakers` serve DRY. Throws Error(kBadArgument), see check().
+  Sampler(const SamplingParams& params, uint64_t vocab_size, std::vector<int32_t> suppressed = {},
+          DryBreakers breakers = {});
 
-  // `logits` has vocab_size values; the same seed and logits give the same tokens on every machine.
+  // A token that is part of the text from now on: prompt and chosen ones alike.
+  void accept(int32_t id) { history_.push_back(id); }
+  void accept(std::span<const int32_t> ids) { history_.insert(history_.end(), ids.begin(), ids.end()); }
+
+  // `logits` has vocab_size values. The same seed, history and logits give the same token on every machine. The caller
+  // passes the result to accept().
   int32_t sample(std::span<const float> logits);
 
  private:
-  struct Candidate {
-    double logit;
-    int32_t id;
-  };
-  int32_t greedy(std::span<const float> logits) const;
-  void keep_top_k();
-  void keep_top_p();
-  void keep_min_p();
-  int32_t draw();
-  bool is_suppressed(int32_t id) const;
+  bool is_plain_greedy() const;
+  void prepare(std::span<const float> logits);
+  void step(std::string_view name);
+  void apply_temperature();
+  int32_t mirostat();
+  double mirostat_1_cut();
+  double uniform();
 
   SamplingParams params_;
-  std::vector<int32_t> suppressed_;  // sorted
-  std::vector<Candidate> candidates_;
-  std::vector<double> weights_;
+  std::vector<int32_t> suppressed_;
+  DryBreakers breakers_;
+  std::vector<int32_t> history_;
+  std::vector<float> logits_;
+  Candidates candidates_;
   std::mt19937_64 random_;
+  double mu_ = 0;
 };
 
 // Index of the largest value, the lowest on a tie.
 int32_t arg_max(std::span<const float> logits);
+
+// The names that SamplingParams::order may hold.
+std::span<const std::string_view> sampler_step_names();
 
 }  // namespace stretto

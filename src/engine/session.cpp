@@ -25,14 +25,14 @@ void Session::check_request(std::span<const int32_t> tokens) const {
            vocab_size() - 1);
   }
   if (position() + tokens.size() > context()) {
-    fail(ErrorKind::kCapacity, "context_length_exceeded: {} tokens in the context and {} more make {}, it holds {} (-c {})",
-         position(), tokens.size(), position() + tokens.size(), context(), position() + tokens.size());
+    fail(ErrorKind::kCapacity,
+         "context_length_exceeded: {} tokens in the context and {} more make {}, it holds {} (-c {})", position(),
+         tokens.size(), position() + tokens.size(), context(), position() + tokens.size());
   }
 }
 
 std::span<const float> Session::step(std::span<const int32_t> tokens, std::span<const int32_t> outputs) {
-  const std::span<const float> logits =
-      executable_.run({.tokens = tokens, .position = position(), .outputs = outputs});
+  const std::span<const float> logits = executable_.run({.tokens = tokens, .position = position(), .outputs = outputs});
   tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
   return logits;
 }

@@ -93,8 +93,8 @@ MoeSpec read_moe_spec(ModelReader& r, const DecoderSpec& spec) {
   m.top_k = r.find_uint({"expert_used_count", "num_experts_per_tok"}, kMaxExperts).value_or(0);
   require(m.n_experts > 0 && m.top_k > 0 && m.top_k <= m.n_experts, r,
           fmt::format("{} of {} experts per token", m.top_k, m.n_experts));
-  m.d_ff = r.find_uint({"expert_feed_forward_length", "moe_intermediate_size"}, kMaxWidth)
-               .value_or(spec.d_ff / m.top_k);
+  m.d_ff =
+      r.find_uint({"expert_feed_forward_length", "moe_intermediate_size"}, kMaxWidth).value_or(spec.d_ff / m.top_k);
   require(m.d_ff > 0, r, "experts of width 0");
   const double scale = r.find_number({"expert_weights_scale", ""}).value_or(0);
   if (scale != 0) m.weight_scale = static_cast<float>(scale);

@@ -1,6 +1,6 @@
 // Llama 3.x, and the many models published under the same GGUF architecture (Mistral-Small among them).
-// What is different about it: RoPE scaling of 3.1 and later, which GGUF files carry as the tensor rope_freqs; GGUF files
-// store q and k rows for interleaved rotary pairs; rope.dimension_count must be the head size.
+// What is different about it: RoPE scaling of 3.1 and later, which GGUF files carry as the tensor rope_freqs; GGUF
+// files store q and k rows for interleaved rotary pairs; rope.dimension_count must be the head size.
 
 #include "base/error.h"
 #include "models/architectures.h"

@@ -30,15 +30,13 @@ bool same_shape(const Shape& a, const Shape& b) {
 
 }  // namespace
 
-ModelReader::ModelReader(const Checkpoint& checkpoint, std::string architecture,
-                         std::span<const TensorName> deviations)
+ModelReader::ModelReader(const Checkpoint& checkpoint, std::string architecture, std::span<const TensorName> deviations)
     : checkpoint_(checkpoint),
       architecture_(std::move(architecture)),
       deviations_(deviations),
       recorder_(architecture_) {
-  const bool nested = std::any_of(
-      checkpoint.metadata().entries().begin(), checkpoint.metadata().entries().end(),
-      [](const Metadata::Entry& e) { return e.key.starts_with("text_config."); });
+  const bool nested = std::any_of(checkpoint.metadata().entries().begin(), checkpoint.metadata().entries().end(),
+                                  [](const Metadata::Entry& e) { return e.key.starts_with("text_config."); });
   if (!is_gguf() && nested) hf_prefix_ = "text_config.";
   for (const StoredTensor& t : checkpoint.tensors()) {
     const std::string name = is_gguf() ? t.name : text_name(t.name);
@@ -96,8 +94,7 @@ std::optional<std::vector<uint64_t>> ModelReader::find_uints(ConfigKey key) {
 }
 
 void ModelReader::expect_bool(ConfigKey key, bool value, std::string_view why) {
-  if (find_bool(key).value_or(value) != value)
-    fail(ErrorKind::kUnsupported, "{} = {}: {}", key_name(key), !value, why);
+  if (find_bool(key).value_or(value) != value) fail(ErrorKind::kUnsupported, "{} = {}: {}", key_name(key), !value, why);
 }
 
 void ModelReader::expect_string(ConfigKey key, std::string_view value, std::string_view why) {
@@ -208,8 +205,8 @@ WeightId ModelReader::expert_half(std::string_view role, std::string_view fused_
   const StoredTensor& t = take(stored_name(fused_role, layer), Shape{shape[0], 2 * shape[1], shape[2]});
   std::vector<WeightSlice> slices;
   for (uint64_t e = 0; e < shape[0]; ++e)
-    slices.push_back({.source = t.view, .first_row = (2 * e + static_cast<uint64_t>(part)) * shape[1],
-                      .n_rows = shape[1]});
+    slices.push_back(
+        {.source = t.view, .first_row = (2 * e + static_cast<uint64_t>(part)) * shape[1], .n_rows = shape[1]});
   return record(role, layer, shape, {}, std::move(slices));
 }
 
@@ -226,8 +223,9 @@ std::vector<std::string> ModelReader::finish(Strictness strictness) {
   std::vector<std::string> left;
   const std::string own_prefix = architecture_ + ".";
   for (const Metadata::Entry& e : checkpoint_.metadata().entries()) {
-    const bool relevant = is_gguf() ? e.key.starts_with(own_prefix)
-                                    : !is_known_unused_config_key(e.key, hf_prefix_) && checkpoint_.metadata().has(e.key);
+    const bool relevant = is_gguf()
+                              ? e.key.starts_with(own_prefix)
+                              : !is_known_unused_config_key(e.key, hf_prefix_) && checkpoint_.metadata().has(e.key);
     if (relevant && !used_keys_.contains(e.key))
       left.push_back(fmt::format("unknown key {} = {}", e.key, describe(e.value)));
   }

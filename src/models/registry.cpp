@@ -39,8 +39,9 @@ const Architecture& find_architecture(const Checkpoint& checkpoint) {
   if (!name) name = m.get_string(key);
   if (!name) fail(ErrorKind::kInvalidModel, "{}: {} is missing", checkpoint.path().string(), key);
   for (const Architecture& a : table()) {
-    const bool hit = gguf ? a.name == *name
-                          : std::find(a.hf_model_types.begin(), a.hf_model_types.end(), *name) != a.hf_model_types.end();
+    const bool hit = gguf
+                         ? a.name == *name
+                         : std::find(a.hf_model_types.begin(), a.hf_model_types.end(), *name) != a.hf_model_types.end();
     if (hit) return a;
   }
   fail(ErrorKind::kUnsupported, "{}: architecture \"{}\" is not supported; known:{}", checkpoint.path().string(), *name,

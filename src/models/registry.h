@@ -25,9 +25,9 @@ struct Model {
 };
 
 struct Architecture {
-  std::string_view name;                          // GGUF's general.architecture; empty: none
-  std::vector<std::string_view> hf_model_types;   // config.json's model_type
-  std::span<const TensorName> deviations;         // names that differ from the standard table
+  std::string_view name;                         // GGUF's general.architecture; empty: none
+  std::vector<std::string_view> hf_model_types;  // config.json's model_type
+  std::span<const TensorName> deviations;        // names that differ from the standard table
   DecoderSpec (*read_spec)(ModelReader&);
 };
 

@@ -14,8 +14,7 @@ double llama3_divisor(const RopeScaling& s, double inv_freq) {
   const double wavelength = 2 * M_PI / inv_freq;
   if (wavelength < s.original_context / s.high_freq_factor) return 1;
   if (wavelength > s.original_context / s.low_freq_factor) return s.factor;
-  const double t =
-      (s.original_context / wavelength - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor);
+  const double t = (s.original_context / wavelength - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor);
   return 1 / ((1 - t) / s.factor + t);
 }
 
@@ -61,9 +60,8 @@ RopeScaling read_gguf_scaling(ModelReader& r, uint64_t context_length) {
   if (s.kind == Kind::kYarn)
     s.mscale = u != 0 ? yarn_mscale(s.factor, 1) / yarn_mscale(s.factor, u) : yarn_mscale(s.factor, 1);
   s.mscale *= r.find_number({"rope.scaling.attn_factor", ""}).value_or(1);
-  r.ignore({{"rope.scaling.finetuned", ""},
-            {"rope.scaling.yarn_ext_factor", ""},
-            {"rope.scaling.yarn_attn_factor", ""}});
+  r.ignore(
+      {{"rope.scaling.finetuned", ""}, {"rope.scaling.yarn_ext_factor", ""}, {"rope.scaling.yarn_attn_factor", ""}});
   return s;
 }
 
@@ -77,21 +75,21 @@ RopeScaling read_hf_scaling(ModelReader& r, uint64_t context_length) {
   };
   RopeScaling s;
   std::string type = "default";
-  for (const char* key : {"rope_scaling.type", "rope_scaling.rope_type", "rope_parameters.type",
-                          "rope_parameters.rope_type"})
+  for (const char* key :
+       {"rope_scaling.type", "rope_scaling.rope_type", "rope_parameters.type", "rope_parameters.rope_type"})
     type = r.find_string({"", key}).value_or(type);
   s.kind = kind_of(type, "rope_type");
   s.factor = number("factor").value_or(1);
   const auto own_original = r.find_number({"", "original_max_position_embeddings"});
-  s.original_context = number("original_max_position_embeddings")
-                           .value_or(own_original.value_or(static_cast<double>(context_length)));
+  s.original_context =
+      number("original_max_position_embeddings").value_or(own_original.value_or(static_cast<double>(context_length)));
   s.low_freq_factor = number("low_freq_factor").value_or(1);
   s.high_freq_factor = number("high_freq_factor").value_or(4);
   s.beta_fast = number("beta_fast").value_or(32);
   s.beta_slow = number("beta_slow").value_or(1);
   const auto given = number("attention_factor"), mscale = number("mscale"), all_dim = number("mscale_all_dim");
   if (s.kind == Kind::kYarn) {
-    s.mscale = given                                                       ? *given
+    s.mscale = given ? *given
                : mscale.value_or(0) != 0 && all_dim.value_or(0) != 0
                    ? yarn_mscale(s.factor, *mscale) / yarn_mscale(s.factor, *all_dim)
                    : yarn_mscale(s.factor, 1);
@@ -131,7 +129,8 @@ std::shared_ptr<const RopeTable> read_rope(ModelReader& r, uint64_t rotary_dim, 
     require_positive(divisors[i], "each rope_freqs divisor");
     table->inv_freq[i] /= divisors[i];
   }
-  const double beta = r.find_number({"attention.temperature_scale", "rope_parameters.llama_4_scaling_beta"}).value_or(0);
+  const double beta =
+      r.find_number({"attention.temperature_scale", "rope_parameters.llama_4_scaling_beta"}).value_or(0);
   if (beta != 0) {
     require_positive(scaling.original_context, "the original context");
     table->temperature_beta = beta;

@@ -53,8 +53,13 @@ DecoderSpec read_swap_ffn(ModelReader& r) {
   if (!swap_layers.empty())
     fail(ErrorKind::kUnsupported, "swap-FFN with {} swap layers: only the baseline (no swap layers) is supported",
          swap_layers.size());
-  r.ignore({{"swap.n_banks", "n_banks"}, {"swap.n_events", "n_events"}, {"swap.k_ffn", "k_ffn"}, {"swap.tau", "tau"},
-            {"swap.use_hard", "use_hard"}, {"swap.use_ste", "use_ste"}, {"swap.token_local", "token_local"}});
+  r.ignore({{"swap.n_banks", "n_banks"},
+            {"swap.n_events", "n_events"},
+            {"swap.k_ffn", "k_ffn"},
+            {"swap.tau", "tau"},
+            {"swap.use_hard", "use_hard"},
+            {"swap.use_ste", "use_ste"},
+            {"swap.token_local", "token_local"}});
   return s;
 }
 

@@ -1,8 +1,8 @@
 #pragma once
 // Causal grouped-query attention over the cache (which already holds the step's own keys and values).
 //   g = h / (n_heads / n_kv_heads)
-//   s[j] = scale * q[t, h] . k_cache[j, g]        visible j: j <= p and (window == 0 or p - j < window), p = position[t]
-//   out[t, h] = sum_j softmax(s)[j] * v_cache[j, g]
+//   s[j] = scale * q[t, h] . k_cache[j, g]        visible j: j <= p and (window == 0 or p - j < window), p =
+//   position[t] out[t, h] = sum_j softmax(s)[j] * v_cache[j, g]
 // Softmax with the maximum subtracted, accumulated in float32 or better.
 
 #include <algorithm>

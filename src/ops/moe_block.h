@@ -62,8 +62,12 @@ struct MoeBlock {
     const ValueId hidden = e.temp(top_k * d_ff, rows), down = e.temp(top_k * d, rows), sum = e.temp_like(x);
     e.emit(RmsNorm{.x = x, .weight = norm, .out = n, .group = d, .eps = eps});
     e.emit(Linear{.x = n, .w = router, .bias = {}, .out = logits});
-    e.emit(RouterTopK{.logits = logits, .ids = ids, .weights = weights, .top_k = top_k,
-                      .renormalise = renormalise, .scale = weight_scale});
+    e.emit(RouterTopK{.logits = logits,
+                      .ids = ids,
+                      .weights = weights,
+                      .top_k = top_k,
+                      .renormalise = renormalise,
+                      .scale = weight_scale});
     e.emit(ExpertLinear{.x = n, .w = w_gate, .ids = ids, .out = gate});
     e.emit(ExpertLinear{.x = n, .w = w_up, .ids = ids, .out = up});
     e.emit(GatedAct{.gate = gate, .up = up, .out = hidden, .act = act});

@@ -11,11 +11,11 @@ namespace stretto {
 
 struct NormGateUp {
   static constexpr std::string_view kName = "NormGateUp";
-  ValueId x;                  // [rows, d]
-  WeightId norm;              // [d]
-  WeightId w_gate, w_up;      // [d_ff, d]
-  WeightId b_gate, b_up;      // [d_ff], optional
-  ValueId out;                // [rows, d_ff]
+  ValueId x;              // [rows, d]
+  WeightId norm;          // [d]
+  WeightId w_gate, w_up;  // [d_ff, d]
+  WeightId b_gate, b_up;  // [d_ff], optional
+  ValueId out;            // [rows, d_ff]
   float eps = 0;
   Activation act = Activation::kSilu;
 

@@ -26,7 +26,7 @@
 namespace stretto {
 
 using Op = std::variant<Embed, RmsNorm, Linear, Add, GatedAct, Rope, KvAppend, Attention, TakeOutputs, RouterTopK,
-                        ExpertLinear, ExpertSum,                                       // primitive
+                        ExpertLinear, ExpertSum,                                      // primitive
                         NormLinear, NormGateUp, LinearAdd, RopeAttention, MoeBlock>;  // fused
 
 // Stands for any emitter when asking whether an op can be decomposed.
@@ -39,7 +39,9 @@ struct AnyEmitter {
 };
 
 template <class T>
-concept FusedOp = requires(const T& op, AnyEmitter& e) { op.decompose(e); };
+concept FusedOp = requires(const T& op, AnyEmitter& e) {
+  op.decompose(e);
+};
 
 inline std::string_view op_name(const Op& op) {
   return std::visit([]<class T>(const T&) { return T::kName; }, op);

@@ -38,8 +38,15 @@ struct RopeAttention {
     visit.out("out", op.out);
   }
   Attention attention(ValueId rotated_q) const {
-    return {.q = rotated_q, .k_cache = k_cache, .v_cache = v_cache, .out = out, .n_heads = n_heads,
-            .n_kv_heads = n_kv_heads, .head_dim = head_dim, .scale = scale, .window = window};
+    return {.q = rotated_q,
+            .k_cache = k_cache,
+            .v_cache = v_cache,
+            .out = out,
+            .n_heads = n_heads,
+            .n_kv_heads = n_kv_heads,
+            .head_dim = head_dim,
+            .scale = scale,
+            .window = window};
   }
   void check(const Tables& t) const {
     attention(q).check(t);
@@ -74,7 +81,10 @@ struct RopeAttention {
       x = n;
     }
     const ValueId rotated = e.temp_like(x);
-    e.emit(Rope{.x = x, .out = rotated, .head_dim = head_dim, .table = rope,
+    e.emit(Rope{.x = x,
+                .out = rotated,
+                .head_dim = head_dim,
+                .table = rope,
                 .apply_temperature = query && rope->temperature_beta != 0});
     return rotated;
   }

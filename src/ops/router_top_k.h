@@ -1,6 +1,7 @@
 #pragma once
 // Chooses experts: softmax over all, the top_k largest (ties: the lower index first), optionally renormalised.
-//   p = softmax(logits[r, :]);  S = top_k of p;  weights[r, j] = scale * p[S_j] / (renormalise ? max(sum_S p, 2^-14) : 1)
+//   p = softmax(logits[r, :]);  S = top_k of p;  weights[r, j] = scale * p[S_j] / (renormalise ? max(sum_S p, 2^-14) :
+//   1)
 // The floor of the sum is the smallest normal binary16, as the GGUF reference has it.
 
 #include "ops/types.h"
@@ -29,8 +30,7 @@ struct RouterTopK {
     CHECK(t[ids].width == top_k && t[ids].type == DType::kI32 && t[weights].width == top_k);
   }
   Cost cost(const Tables& t, const StepShape& s) const {
-    return {.activation_bytes = activation_bytes(*this, t, s),
-            .flops = 5 * t[logits].width * s.rows(t[logits].rows)};
+    return {.activation_bytes = activation_bytes(*this, t, s), .flops = 5 * t[logits].width * s.rows(t[logits].rows)};
   }
 };
 

@@ -19,9 +19,7 @@ struct TakeOutputs {
   void check(const Tables& t) const {
     CHECK(t[x].rows == Rows::kTokens && t[out].rows == Rows::kOutputs && t[x].width == t[out].width);
   }
-  Cost cost(const Tables& t, const StepShape& s) const {
-    return {.activation_bytes = 2 * value_bytes(t, out, s)};
-  }
+  Cost cost(const Tables& t, const StepShape& s) const { return {.activation_bytes = 2 * value_bytes(t, out, s)}; }
 };
 
 }  // namespace stretto

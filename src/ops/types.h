@@ -63,9 +63,7 @@ struct StateInfo {
   DType type = DType::kF32;
   Growth growth = Growth::kPerPosition;
   uint64_t width = 0;
-  uint64_t bytes(uint64_t n_ctx) const {
-    return row_bytes(type, width) * (growth == Growth::kPerPosition ? n_ctx : 1);
-  }
+  uint64_t bytes(uint64_t n_ctx) const { return row_bytes(type, width) * (growth == Growth::kPerPosition ? n_ctx : 1); }
 };
 
 struct Tables {

@@ -11,10 +11,10 @@ namespace stretto::oracle {
 struct Machine {
   const Program* program = nullptr;
   Step step;
-  std::vector<std::vector<double>> values;           // per ValueId, [rows, width]
-  std::vector<std::vector<double>> states;           // per StateId, [n_ctx, width] or [width]
-  std::vector<std::vector<std::byte>> gathered;      // per WeightId, only where the stored bytes are not contiguous
-  std::vector<float> row;                            // one decoded weight row
+  std::vector<std::vector<double>> values;       // per ValueId, [rows, width]
+  std::vector<std::vector<double>> states;       // per StateId, [n_ctx, width] or [width]
+  std::vector<std::vector<std::byte>> gathered;  // per WeightId, only where the stored bytes are not contiguous
+  std::vector<float> row;                        // one decoded weight row
 
   const Tables& tables() const { return program->tables; }
   uint64_t rows(ValueId id) const;

@@ -71,8 +71,11 @@ void Lowering<Backend>::unsupported(const Node& node, std::string_view op) {
 // Throws Error(kUnsupported) when a primitive op is refused (an encoding the backend has no kernel for).
 template <class Backend>
 Program lower(const Program& program) {
-  Program out{.architecture = program.architecture, .tables = program.tables, .bindings = program.bindings,
-              .nodes = {}, .logits = program.logits};
+  Program out{.architecture = program.architecture,
+              .tables = program.tables,
+              .bindings = program.bindings,
+              .nodes = {},
+              .logits = program.logits};
   detail::Lowering<Backend> lowering(out);
   for (const Node& node : program.nodes) lowering.run(node);
   out.check();
@@ -82,10 +85,7 @@ Program lower(const Program& program) {
 // Keeps primitive ops only: what the oracle interprets and what "unfused" means in the accounting.
 struct PrimitiveOnly {
   template <class T>
-    requires(!FusedOp<T>)
-  static bool supports(const T&, const Tables&) {
-    return true;
-  }
+  requires(!FusedOp<T>) static bool supports(const T&, const Tables&) { return true; }
 };
 
 }  // namespace stretto

@@ -30,7 +30,8 @@ struct WeightSlice {
 };
 
 // Where a weight's bytes come from: slices of stored tensors laid one after the other along the rows. A weight of type
-// F32 may come from any decodable encoding (norms, biases and routers are widened at load); any other is taken as stored.
+// F32 may come from any decodable encoding (norms, biases and routers are widened at load); any other is taken as
+// stored.
 struct WeightBinding {
   std::vector<WeightSlice> slices;
   // The whole weight as one run of stored bytes of `type`, or nullptr when it has to be gathered.

@@ -114,6 +114,8 @@ std::string reference_model(const std::string& n) { return STRETTO_BINARY_DIR "/
 std::string temporary_file(const std::string& name) {
   return ::testing::TempDir() + "stretto_apps_" + std::to_string(getpid()) + "_" + name;
 }
-void write_file(const std::string& path, const std::string& content) { std::ofstream(path, std::ios::binary) << content; }
+void write_file(const std::string& path, const std::string& content) {
+  std::ofstream(path, std::ios::binary) << content;
+}
 
 }  // namespace stretto::test

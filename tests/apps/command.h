@@ -13,11 +13,11 @@ struct CommandResult {
 };
 
 struct CommandOptions {
-  std::string input = {};                                    // standard input, then end of file
+  std::string input = {};                                     // standard input, then end of file
   std::vector<std::pair<std::string, std::string>> env = {};  // set in addition
-  bool close_stdout_early = false;                       // the reader goes away after the first bytes
-  int interrupt_after_ms = 0;                            // send SIGINT once
-  bool wait_for_output = false;                          // ... counted from the first byte on stdout
+  bool close_stdout_early = false;                            // the reader goes away after the first bytes
+  int interrupt_after_ms = 0;                                 // send SIGINT once
+  bool wait_for_output = false;                               // ... counted from the first byte on stdout
   int timeout_s = 60;
 };
 

@@ -57,7 +57,8 @@ TEST(Run, TokensInGiveTheSameTokensOut) {
 }
 
 TEST(Run, ModelWithoutTokenizerPrintsIds) {
-  const auto r = stretto({"run", reference_model("hf/qwen3"), "--tokens", "1,5,9", "-n", "5", "--temp", "0", "--ignore-eos"});
+  const auto r =
+      stretto({"run", reference_model("hf/qwen3"), "--tokens", "1,5,9", "-n", "5", "--temp", "0", "--ignore-eos"});
   ASSERT_EQ(r.exit_code, 0) << r.err;
   EXPECT_EQ(std::count(r.out.begin(), r.out.end(), ','), 4);
   const auto text = stretto({"run", reference_model("gguf/llama.f16.gguf"), "-p", "hello", "-n", "5"});
@@ -197,8 +198,9 @@ TEST(Tokenize, NeedsExactlyOneSource) {
 
 TEST(Logits, WritesTokensAndLogits) {
   const std::string out = temporary_file("logits.safetensors");
-  const auto r = stretto({"logits", reference_model("hf/llama"), "--tokens",
-                          std::string("@") + STRETTO_TEST_DATA "/hf_ref/llama.expected.safetensors", "-o", out, "--chunk", "7"});
+  const auto r =
+      stretto({"logits", reference_model("hf/llama"), "--tokens",
+               std::string("@") + STRETTO_TEST_DATA "/hf_ref/llama.expected.safetensors", "-o", out, "--chunk", "7"});
   ASSERT_EQ(r.exit_code, 0) << r.err;
   EXPECT_EQ(r.out, "");
   const SafetensorsFile file = open_safetensors(out);
@@ -219,7 +221,8 @@ TEST(Logits, RefusesBadTokensAndPlaces) {
 TEST(Plan, ShowsOpsBytesAndMemoryBeforeLoading) {
   const auto r = stretto({"plan", demo_model(), "--bandwidth", "20"});
   ASSERT_EQ(r.exit_code, 0) << r.err;
-  for (const char* word : {"qwen3", "NormLinear", "attn_qkv", "ffn_down", "head", "per token", "floor at 20 GB/s", "memory at context"})
+  for (const char* word :
+       {"qwen3", "NormLinear", "attn_qkv", "ffn_down", "head", "per token", "floor at 20 GB/s", "memory at context"})
     EXPECT_NE(r.out.find(word), std::string::npos) << word;
   const Json j = parse_json(stretto({"plan", demo_model(), "--json", "-c", "512"}).out, "stdout");
   EXPECT_GT(j.at("bytes_per_token").get<uint64_t>(), 8'000'000U);

@@ -17,6 +17,12 @@ EngineLog silent() {
   return {.line = [](const std::string&) {}, .progress = [](std::string_view, uint64_t, uint64_t) {}};
 }
 
+SamplingParams greedy_params() {
+  SamplingParams p;
+  p.temperature = 0;
+  return p;
+}
+
 class SessionTest : public ::testing::Test {
  protected:
   SessionTest()
@@ -73,7 +79,7 @@ TEST_F(SessionTest, PrefillStopsBetweenChunks) {
 TEST_F(SessionTest, GenerateCountsAndStops) {
   const std::vector<int32_t> prompt = {1, 2, 3};
   Session a = engine_.make_session();
-  const GenerateParams greedy{.max_tokens = 10, .sampling = {.temperature = 0}, .stop_ids = {}, .stop_strings = {}};
+  const GenerateParams greedy{.max_tokens = 10, .sampling = greedy_params(), .stop_ids = {}, .stop_strings = {}};
   const Generation g = generate(a, nullptr, prompt, greedy, {});
   EXPECT_EQ(g.tokens.size(), 10U);
   EXPECT_EQ(g.finish, FinishReason::kLength);
@@ -88,8 +94,9 @@ TEST_F(SessionTest, GenerateCountsAndStops) {
 
 TEST_F(SessionTest, GenerateEndsWithTheContext) {
   Session s = engine_.make_session();
-  const Generation g = generate(s, nullptr, std::vector<int32_t>(60, 1),
-                                {.max_tokens = -1, .sampling = {.temperature = 0}, .stop_ids = {}, .stop_strings = {}}, {});
+  const Generation g =
+      generate(s, nullptr, std::vector<int32_t>(60, 1),
+               {.max_tokens = -1, .sampling = greedy_params(), .stop_ids = {}, .stop_strings = {}}, {});
   EXPECT_EQ(g.finish, FinishReason::kLength);
   EXPECT_EQ(g.tokens.size(), 5U);  // four more positions, and the token after the last of them
 }
@@ -98,8 +105,9 @@ TEST_F(SessionTest, CancelStopsWithinAToken) {
   Session s = engine_.make_session();
   std::atomic<bool> cancel{false};
   GenerateHooks hooks{.on_text = {}, .on_token = [&](int32_t) { cancel = true; }, .on_prefill = {}, .cancel = &cancel};
-  const Generation g = generate(s, nullptr, std::vector<int32_t>{1},
-                                {.max_tokens = 50, .sampling = {.temperature = 0}, .stop_ids = {}, .stop_strings = {}}, hooks);
+  const Generation g =
+      generate(s, nullptr, std::vector<int32_t>{1},
+               {.max_tokens = 50, .sampling = greedy_params(), .stop_ids = {}, .stop_strings = {}}, hooks);
   EXPECT_EQ(g.finish, FinishReason::kCancelled);
   EXPECT_EQ(g.tokens.size(), 1U);
 }

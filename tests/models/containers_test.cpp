@@ -29,7 +29,8 @@ std::vector<float> logits(const Checkpoint& checkpoint, const Backend& backend, 
   const auto executable = backend.compile(model.program, limits);
   Session session(*executable, limits);
   std::vector<float> out;
-  session.append_all_logits(tokens, 32, [&](uint64_t, std::span<const float> rows) { out.insert(out.end(), rows.begin(), rows.end()); });
+  session.append_all_logits(
+      tokens, 32, [&](uint64_t, std::span<const float> rows) { out.insert(out.end(), rows.begin(), rows.end()); });
   return out;
 }
 
@@ -51,9 +52,12 @@ TEST_P(Containers, GgufAndSafetensorsGiveTheSameLogits) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Pairs, Containers,
-                         ::testing::Values(Pair{"llama", "llama"}, Pair{"mistral", "mistral3"}, Pair{"mistral", "llama"},
-                                           Pair{"qwen3", "qwen3"}, Pair{"qwen3_moe", "qwen3moe"}),
-                         [](const auto& info) { return std::string(info.param.hf) + "_as_" + info.param.architecture; });
+                         ::testing::Values(Pair{"llama", "llama"}, Pair{"mistral", "mistral3"},
+                                           Pair{"mistral", "llama"}, Pair{"qwen3", "qwen3"},
+                                           Pair{"qwen3_moe", "qwen3moe"}),
+                         [](const auto& info) {
+                           return std::string(info.param.hf) + "_as_" + info.param.architecture;
+                         });
 
 // The message of loading an edited qwen3, or "" when it loads.
 std::string load_error(const GgufEdit& edit, Strictness strictness = Strictness::kStrict,
@@ -87,7 +91,8 @@ TEST(Refused, UnknownKeysAndUnusedTensorsByName) {
   EXPECT_NE(load_error(unknown).find("qwen3.attention.shiny"), std::string::npos);
   EXPECT_NE(load_error(unknown).find("--lenient"), std::string::npos);
   EXPECT_NE(load_error(unknown, Strictness::kLenient).find("qwen3.attention.shiny"), std::string::npos);
-  EXPECT_NE(load_error(renaming("blk.3.ffn_up.weight", "blk.3.ffn_upp.weight")).find("blk.3.ffn_up.weight"), std::string::npos);
+  EXPECT_NE(load_error(renaming("blk.3.ffn_up.weight", "blk.3.ffn_upp.weight")).find("blk.3.ffn_up.weight"),
+            std::string::npos);
   EXPECT_NE(load_error(with_key("qwen3.block_count.extra", MetaValue::u32(1))), "");
 }
 
@@ -126,14 +131,15 @@ TEST_P(BadNumber, IsRefused) {
   }
   std::filesystem::remove(path);
 }
-INSTANTIATE_TEST_SUITE_P(Keys, BadNumber,
-                         ::testing::Values(std::pair{"block_count", 0U}, std::pair{"block_count", 5U},
-                                           std::pair{"block_count", 4000000000U}, std::pair{"embedding_length", 64U},
-                                           std::pair{"attention.head_count", 0U}, std::pair{"attention.head_count", 7U},
-                                           std::pair{"attention.head_count_kv", 0U}, std::pair{"attention.head_count_kv", 3U},
-                                           std::pair{"attention.key_length", 0U}, std::pair{"attention.key_length", 15U},
-                                           std::pair{"rope.dimension_count", 18U}, std::pair{"rope.dimension_count", 0U},
-                                           std::pair{"vocab_size", 511U}, std::pair{"feed_forward_length", 255U}));
+INSTANTIATE_TEST_SUITE_P(
+    Keys, BadNumber,
+    ::testing::Values(std::pair{"block_count", 0U}, std::pair{"block_count", 5U}, std::pair{"block_count", 4000000000U},
+                      std::pair{"embedding_length", 64U}, std::pair{"attention.head_count", 0U},
+                      std::pair{"attention.head_count", 7U}, std::pair{"attention.head_count_kv", 0U},
+                      std::pair{"attention.head_count_kv", 3U}, std::pair{"attention.key_length", 0U},
+                      std::pair{"attention.key_length", 15U}, std::pair{"rope.dimension_count", 18U},
+                      std::pair{"rope.dimension_count", 0U}, std::pair{"vocab_size", 511U},
+                      std::pair{"feed_forward_length", 255U}));
 
 }  // namespace
 }  // namespace stretto::test

@@ -23,7 +23,8 @@ class Converter {
   Metadata metadata() const {
     Metadata m;
     const auto put = [&](const char* key, const char* from) {
-      if (const auto v = hf_.metadata().get_uint(from)) m.add(architecture_ + "." + key, MetaValue::u32(static_cast<uint32_t>(*v)));
+      if (const auto v = hf_.metadata().get_uint(from))
+        m.add(architecture_ + "." + key, MetaValue::u32(static_cast<uint32_t>(*v)));
     };
     const auto put_float = [&](const char* key, const char* from) {
       m.add(architecture_ + "." + key, MetaValue::f32(static_cast<float>(hf_.metadata().get_float(from).value())));
@@ -50,13 +51,15 @@ class Converter {
 
   std::vector<OutTensor> tensors() {
     std::vector<OutTensor> out;
-    const uint64_t layers = uint("num_hidden_layers"), experts = hf_.metadata().get_uint("num_local_experts").value_or(0);
+    const uint64_t layers = uint("num_hidden_layers"),
+                   experts = hf_.metadata().get_uint("num_local_experts").value_or(0);
     for (const TensorName& n : standard_tensor_names()) {
       if (n.hf.empty() || n.gguf.empty()) continue;
       const bool per_layer = n.gguf.find("{l}") != n.gguf.npos;
       for (uint64_t l = 0; l < (per_layer ? layers : 1); ++l) add(out, n, static_cast<int>(l), experts);
     }
-    if (hf_.metadata().get_string("rope_parameters.rope_type").value_or("default") == "llama3") out.push_back(rope_freqs());
+    if (hf_.metadata().get_string("rope_parameters.rope_type").value_or("default") == "llama3")
+      out.push_back(rope_freqs());
     return out;
   }
 
@@ -93,17 +96,22 @@ class Converter {
     const std::vector<std::byte> from = o.bytes;
     for (uint64_t r = 0; r < o.shape.rows(); ++r) {
       const uint64_t s = r % head / (head / 2), i = r % (head / 2), to = r / head * head + 2 * i + s;
-      std::copy_n(from.begin() + static_cast<int64_t>(r * bytes), bytes, o.bytes.begin() + static_cast<int64_t>(to * bytes));
+      std::copy_n(from.begin() + static_cast<int64_t>(r * bytes), bytes,
+                  o.bytes.begin() + static_cast<int64_t>(to * bytes));
     }
   }
 
   OutTensor rope_freqs() const {
-    const auto number = [&](const char* key) { return hf_.metadata().get_float(std::string("rope_parameters.") + key).value(); };
+    const auto number = [&](const char* key) {
+      return hf_.metadata().get_float(std::string("rope_parameters.") + key).value();
+    };
     const uint64_t head = uint("head_dim");
     std::vector<float> f;
     for (uint64_t i = 0; i < head / 2; ++i) {
-      const double wavelength = 2 * M_PI * std::pow(number("rope_theta"), 2.0 * static_cast<double>(i) / static_cast<double>(head));
-      const double o = number("original_max_position_embeddings"), lo = number("low_freq_factor"), hi = number("high_freq_factor");
+      const double wavelength =
+          2 * M_PI * std::pow(number("rope_theta"), 2.0 * static_cast<double>(i) / static_cast<double>(head));
+      const double o = number("original_max_position_embeddings"), lo = number("low_freq_factor"),
+                   hi = number("high_freq_factor");
       const double s = number("factor"), t = (o / wavelength - lo) / (hi - lo);
       f.push_back(static_cast<float>(wavelength < o / hi ? 1 : wavelength > o / lo ? s : 1 / ((1 - t) / s + t)));
     }

@@ -51,15 +51,18 @@ const std::vector<ReferenceCase>& hf_cases() {
 }
 
 const std::vector<ReferenceCase>& gguf_cases() {
-  static const std::vector<ReferenceCase> kCases = {{"gguf/llama.f16"},   {"gguf/llama.q8_0"},   {"gguf/llama.q4_k_m"},
-                                                    {"gguf/qwen3.f16"},   {"gguf/qwen3moe.f16"}, {"gguf/qwen3moe.q4_k_m"}};
+  static const std::vector<ReferenceCase> kCases = {{"gguf/llama.f16"},    {"gguf/llama.q8_0"},
+                                                    {"gguf/llama.q4_k_m"}, {"gguf/qwen3.f16"},
+                                                    {"gguf/qwen3moe.f16"}, {"gguf/qwen3moe.q4_k_m"}};
   return kCases;
 }
 
 Expected read_expected(const ReferenceCase& c) {
   const SafetensorsFile file = open_safetensors(c.expected_path());
-  return {.tokens = read<int32_t>(file, "tokens"), .logits = read<float>(file, "logits"),
-          .greedy_prompt = read<int32_t>(file, "greedy_prompt"), .greedy_tokens = read<int32_t>(file, "greedy_tokens"),
+  return {.tokens = read<int32_t>(file, "tokens"),
+          .logits = read<float>(file, "logits"),
+          .greedy_prompt = read<int32_t>(file, "greedy_prompt"),
+          .greedy_tokens = read<int32_t>(file, "greedy_tokens"),
           .greedy_margin = read<float>(file, "greedy_margin")};
 }
 
@@ -102,7 +105,8 @@ double median_kl(const std::vector<float>& got, const std::vector<float>& expect
   std::vector<double> kl;
   for (size_t base = 0; base < expected.size(); base += vocab) {
     const auto log_sum = [&](const std::vector<float>& z) {
-      const double top = *std::max_element(z.begin() + static_cast<int64_t>(base), z.begin() + static_cast<int64_t>(base + vocab));
+      const double top =
+          *std::max_element(z.begin() + static_cast<int64_t>(base), z.begin() + static_cast<int64_t>(base + vocab));
       double sum = 0;
       for (size_t i = 0; i < vocab; ++i) sum += std::exp(z[base + i] - top);
       return top + std::log(sum);

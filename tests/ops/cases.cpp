@@ -11,13 +11,14 @@ namespace {
 // Limits of the normalised mean square error against float64.
 constexpr double kElementwise = 1e-12;
 constexpr double kAttention = 1e-12;
-constexpr double kPlainProduct = 1e-11;     // float32 activations, weights read exactly
-constexpr double kIntegerProduct = 1e-4;    // activations rounded to 8 bits in blocks of 32
-constexpr double kRoundedF16 = 1e-6;        // a result that was rounded to binary16 on its way
+constexpr double kPlainProduct = 1e-11;   // float32 activations, weights read exactly
+constexpr double kIntegerProduct = 1e-4;  // activations rounded to 8 bits in blocks of 32
+constexpr double kRoundedF16 = 1e-6;      // a result that was rounded to binary16 on its way
 constexpr double kRoundedBF16 = 1e-4;
 
-constexpr DType kWeightTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0,
-                                  DType::kQ5_1, DType::kQ8_0, DType::kQ2_K, DType::kQ3_K, DType::kQ4_K, DType::kQ5_K,
+constexpr DType kWeightTypes[] = {DType::kF32,  DType::kF16,    DType::kBF16,   DType::kQ4_0,
+                                  DType::kQ4_1, DType::kQ5_0,   DType::kQ5_1,   DType::kQ8_0,
+                                  DType::kQ2_K, DType::kQ3_K,   DType::kQ4_K,   DType::kQ5_K,
                                   DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS, DType::kMXFP4};
 static_assert(std::size(kWeightTypes) == std::tuple_size_v<Formats>);
 
@@ -75,8 +76,8 @@ void add_linear(Cases& out) {
       const WeightId w = b.weight(type, {n_out, width});
       const WeightId bias = width % 3 == 0 ? b.weight(DType::kF32, {n_out}) : WeightId{};
       b.emit(Linear{.x = x, .w = w, .bias = bias, .out = y});
-      out.push_back(b.finish("linear_" + std::string(name(type)) + "_" + std::to_string(width), y,
-                             product_limit(type)));
+      out.push_back(
+          b.finish("linear_" + std::string(name(type)) + "_" + std::to_string(width), y, product_limit(type)));
     }
   }
 }
@@ -88,8 +89,8 @@ void add_fused_linear(Cases& out) {
     {
       CaseBuilder b(600);
       const ValueId x = b.input(d), residual = b.input(n), y = b.value(n);
-      b.emit(LinearAdd{.x = x, .w = b.weight(type, {n, d}), .bias = b.weight(DType::kF16, {n}), .residual = residual,
-                       .out = y});
+      b.emit(LinearAdd{
+          .x = x, .w = b.weight(type, {n, d}), .bias = b.weight(DType::kF16, {n}), .residual = residual, .out = y});
       out.push_back(b.finish("linear_add_" + suffix, y, product_limit(type)));
     }
     for (int part = 0; part < 3; ++part) {
@@ -106,8 +107,14 @@ void add_fused_linear(Cases& out) {
     for (const bool bias : {false, true}) {
       CaseBuilder b(800);
       const ValueId x = b.input(d), y = b.value(203);
-      NormGateUp op{.x = x, .norm = b.weight(DType::kF32, {d}), .w_gate = b.weight(type, {203, d}),
-                    .w_up = b.weight(type, {203, d}), .b_gate = {}, .b_up = {}, .out = y, .eps = 1e-6F,
+      NormGateUp op{.x = x,
+                    .norm = b.weight(DType::kF32, {d}),
+                    .w_gate = b.weight(type, {203, d}),
+                    .w_up = b.weight(type, {203, d}),
+                    .b_gate = {},
+                    .b_up = {},
+                    .out = y,
+                    .eps = 1e-6F,
                     .act = bias ? Activation::kGeluTanh : Activation::kSilu};
       if (bias) op.b_gate = b.weight(DType::kF32, {203});
       if (bias) op.b_up = b.weight(DType::kF32, {203});
@@ -136,7 +143,10 @@ void add_rope(Cases& out) {
   for (const Shape s : {Shape{64, 32, 0, 0}, Shape{64, 16, 5, 0}, Shape{10, 3, 90, 0.1}, Shape{128, 64, 131000, 0}}) {
     CaseBuilder b(900);
     const ValueId x = b.input(5 * s.head_dim), y = b.value(5 * s.head_dim);
-    b.emit(Rope{.x = x, .out = y, .head_dim = s.head_dim, .table = rope_table(s.n_pairs, s.beta),
+    b.emit(Rope{.x = x,
+                .out = y,
+                .head_dim = s.head_dim,
+                .table = rope_table(s.n_pairs, s.beta),
                 .apply_temperature = s.beta != 0});
     out.push_back(b.finish("rope_" + std::to_string(s.head_dim) + "_" + std::to_string(s.n_pairs), y, kElementwise,
                            {1, 3, 17}, s.position));
@@ -150,11 +160,13 @@ struct AttentionShape {
 };
 
 const std::vector<AttentionShape>& attention_shapes() {
-  static const std::vector<AttentionShape> shapes = {
-      {"mha", 3, 3, 20, 0, {17, 1, 3}},           {"gqa", 8, 2, 64, 0, {5, 1, 17, 1}},
-      {"mqa", 7, 1, 33, 0, {3, 1}},               {"wide", 4, 2, 256, 0, {2, 1, 1}},
-      {"window", 4, 2, 32, 5, {17, 1, 3, 1}},     {"long", 6, 2, 16, 0, {300, 1, 250, 3, 1}},
-      {"long_window", 4, 2, 16, 290, {560, 1, 9, 2}}};
+  static const std::vector<AttentionShape> shapes = {{"mha", 3, 3, 20, 0, {17, 1, 3}},
+                                                     {"gqa", 8, 2, 64, 0, {5, 1, 17, 1}},
+                                                     {"mqa", 7, 1, 33, 0, {3, 1}},
+                                                     {"wide", 4, 2, 256, 0, {2, 1, 1}},
+                                                     {"window", 4, 2, 32, 5, {17, 1, 3, 1}},
+                                                     {"long", 6, 2, 16, 0, {300, 1, 250, 3, 1}},
+                                                     {"long_window", 4, 2, 16, 290, {560, 1, 9, 2}}};
   return shapes;
 }
 
@@ -167,18 +179,35 @@ void add_attention(Cases& out) {
       const ValueId k = b.input(kv_width, type), v = b.input(kv_width, type);  // rounding to the cache is exact
       const StateId k_cache = b.cache(type, kv_width), v_cache = b.cache(type, kv_width);
       b.emit(KvAppend{.k = k, .v = v, .k_cache = k_cache, .v_cache = v_cache});
-      b.emit(Attention{.q = q, .k_cache = k_cache, .v_cache = v_cache, .out = y, .n_heads = s.n_heads,
-                       .n_kv_heads = s.n_kv_heads, .head_dim = s.head_dim, .scale = 0.3F, .window = s.window});
+      b.emit(Attention{.q = q,
+                       .k_cache = k_cache,
+                       .v_cache = v_cache,
+                       .out = y,
+                       .n_heads = s.n_heads,
+                       .n_kv_heads = s.n_kv_heads,
+                       .head_dim = s.head_dim,
+                       .scale = 0.3F,
+                       .window = s.window});
       out.push_back(b.finish("attention_" + s.name + "_" + std::string(name(type)), y, kAttention, s.steps));
     }
     for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
       const uint64_t q_width = s.n_heads * s.head_dim, kv_width = s.n_kv_heads * s.head_dim;
       const bool norms = type != DType::kBF16;
       CaseBuilder b(1100);
-      RopeAttention op{.q = b.input(q_width), .k = b.input(kv_width), .v = b.input(kv_width), .q_norm = {}, .k_norm = {},
-                       .k_cache = b.cache(type, kv_width), .v_cache = b.cache(type, kv_width), .out = b.value(q_width),
-                       .rope = rope_table(s.head_dim / 2 - 1, norms ? 0 : 0.1), .n_heads = s.n_heads,
-                       .n_kv_heads = s.n_kv_heads, .head_dim = s.head_dim, .window = s.window, .scale = 0.2F,
+      RopeAttention op{.q = b.input(q_width),
+                       .k = b.input(kv_width),
+                       .v = b.input(kv_width),
+                       .q_norm = {},
+                       .k_norm = {},
+                       .k_cache = b.cache(type, kv_width),
+                       .v_cache = b.cache(type, kv_width),
+                       .out = b.value(q_width),
+                       .rope = rope_table(s.head_dim / 2 - 1, norms ? 0 : 0.1),
+                       .n_heads = s.n_heads,
+                       .n_kv_heads = s.n_kv_heads,
+                       .head_dim = s.head_dim,
+                       .window = s.window,
+                       .scale = 0.2F,
                        .eps = 1e-6F};
       if (norms) op.q_norm = b.weight(DType::kF32, {s.head_dim});
       if (norms) op.k_norm = b.weight(DType::kF32, {s.head_dim});
@@ -194,8 +223,8 @@ void add_router(Cases& out) {
   for (const bool renormalise : {false, true}) {
     CaseBuilder b(1200);
     const ValueId logits = b.input(61), ids = b.value(7, DType::kI32), weights = b.value(7);
-    b.emit(RouterTopK{.logits = logits, .ids = ids, .weights = weights, .top_k = 7, .renormalise = renormalise,
-                      .scale = 2.5F});
+    b.emit(RouterTopK{
+        .logits = logits, .ids = ids, .weights = weights, .top_k = 7, .renormalise = renormalise, .scale = 2.5F});
     out.push_back(b.finish(std::string("router_") + (renormalise ? "renormalised" : "plain"), weights, kElementwise));
   }
 }
@@ -210,17 +239,23 @@ void add_experts(Cases& out) {
       b.emit(RouterTopK{.logits = logits, .ids = ids, .weights = weights, .top_k = k});
       b.emit(ExpertLinear{.x = x, .w = b.weight(type, {n_experts, n_out, n_in}), .ids = ids, .out = y});
       b.emit(ExpertSum{.x = y, .weights = weights, .out = sum});
-      out.push_back(b.finish("experts_" + std::string(name(type)) + (shared ? "_shared" : "_own"),
-                             shared ? sum : y, product_limit(type)));
+      out.push_back(b.finish("experts_" + std::string(name(type)) + (shared ? "_shared" : "_own"), shared ? sum : y,
+                             product_limit(type)));
     }
   }
   for (const DType type : {DType::kF32, DType::kQ4_0}) {
     CaseBuilder b(1400);
     const uint64_t d = 96, d_ff = 64, n_experts = 6;
     const ValueId x = b.input(d), y = b.value(d);
-    b.emit(MoeBlock{.x = x, .norm = b.weight(DType::kF32, {d}), .router = b.weight(DType::kF32, {n_experts, d}),
-                    .w_gate = b.weight(type, {n_experts, d_ff, d}), .w_up = b.weight(type, {n_experts, d_ff, d}),
-                    .w_down = b.weight(type, {n_experts, d, d_ff}), .out = y, .top_k = 2, .eps = 1e-6F});
+    b.emit(MoeBlock{.x = x,
+                    .norm = b.weight(DType::kF32, {d}),
+                    .router = b.weight(DType::kF32, {n_experts, d}),
+                    .w_gate = b.weight(type, {n_experts, d_ff, d}),
+                    .w_up = b.weight(type, {n_experts, d_ff, d}),
+                    .w_down = b.weight(type, {n_experts, d, d_ff}),
+                    .out = y,
+                    .top_k = 2,
+                    .eps = 1e-6F});
     out.push_back(b.finish("moe_block_" + std::string(name(type)), y, type == DType::kF32 ? kPlainProduct : 5e-4));
   }
 }

@@ -21,7 +21,8 @@ class OpProgram {
   WeightId weight(const Shape& shape, const std::vector<float>& values, DType type = DType::kF32) {
     std::vector<std::byte>& bytes = storage_.emplace_back(row_bytes(type, shape.cols()) * shape.rows());
     for (uint64_t r = 0; r < shape.rows(); ++r)
-      encode_row(type, values.data() + r * shape.cols(), shape.cols(), bytes.data() + r * row_bytes(type, shape.cols()));
+      encode_row(type, values.data() + r * shape.cols(), shape.cols(),
+                 bytes.data() + r * row_bytes(type, shape.cols()));
     return raw_weight(shape, type, bytes);
   }
   // A weight from stored bytes (random blocks of encodings without encoder). `bytes` must stay alive.
@@ -53,8 +54,8 @@ class OpProgram {
 inline std::vector<float> run_rows(const Program& program, const Backend& backend, uint64_t n_tokens,
                                    uint64_t chunk = 0, uint64_t position = 0) {
   const uint64_t size = chunk == 0 ? n_tokens : chunk;
-  const auto executable = backend.compile(
-      program, {.n_ctx = position + n_tokens, .max_tokens = size, .max_outputs = size, .n_threads = 2});
+  const auto executable =
+      backend.compile(program, {.n_ctx = position + n_tokens, .max_tokens = size, .max_outputs = size, .n_threads = 2});
   std::vector<float> out;
   for (uint64_t done = 0; done < n_tokens; done += size) {
     std::vector<int32_t> tokens, outputs;

@@ -79,8 +79,10 @@ TEST(Oracle, RmsNormOfEachGroup) {
 TEST(Oracle, LinearWithBias) {
   OpProgram p;
   const ValueId x = p.input(2, {1, 2, 3, 4}), out = p.recorder().value("out", 3);
-  p.recorder().emit("linear", Linear{.x = x, .w = p.weight(Shape{3, 2}, {1, 0, 0, 1, 1, 1}),
-                                     .bias = p.weight(Shape{3}, {10, 20, 30}), .out = out});
+  p.recorder().emit("linear", Linear{.x = x,
+                                     .w = p.weight(Shape{3, 2}, {1, 0, 0, 1, 1, 1}),
+                                     .bias = p.weight(Shape{3}, {10, 20, 30}),
+                                     .out = out});
   expect_near(run(p.finish(out), 2), {11, 22, 33, 13, 24, 37}, 1e-6);
 }
 
@@ -99,8 +101,15 @@ struct AttentionFixture {
     p.recorder().emit("append", KvAppend{.k = k, .v = v, .k_cache = k_cache, .v_cache = v_cache});
   }
   std::vector<float> attend(uint64_t window) {
-    p.recorder().emit("attn", Attention{.q = q, .k_cache = k_cache, .v_cache = v_cache, .out = out, .n_heads = 1,
-                                        .n_kv_heads = 1, .head_dim = 2, .scale = 1, .window = window});
+    p.recorder().emit("attn", Attention{.q = q,
+                                        .k_cache = k_cache,
+                                        .v_cache = v_cache,
+                                        .out = out,
+                                        .n_heads = 1,
+                                        .n_kv_heads = 1,
+                                        .head_dim = 2,
+                                        .scale = 1,
+                                        .window = window});
     return run(p.finish(out), 3);
   }
 };
@@ -136,7 +145,7 @@ TEST(Oracle, ExpertsSharedAndPerExpertInputs) {
   const WeightId up = p.weight(Shape{3, 2, 2}, {1, 0, 0, 1, 9, 9, 9, 9, 2, 0, 0, 2});
   const WeightId down = p.weight(Shape{3, 1, 2}, {1, 1, 9, 9, 10, 10});
   const ValueId hidden = r.value("h", 4), each = r.value("e", 2), sum = r.value("s", 1);
-  r.emit("up", ExpertLinear{.x = x, .w = up, .ids = ids, .out = hidden});      // experts 0 and 2: (1,2) and (2,4)
+  r.emit("up", ExpertLinear{.x = x, .w = up, .ids = ids, .out = hidden});         // experts 0 and 2: (1,2) and (2,4)
   r.emit("down", ExpertLinear{.x = hidden, .w = down, .ids = ids, .out = each});  // 3 and 60
   r.emit("sum", ExpertSum{.x = each, .weights = w, .out = sum});
   expect_near(run(p.finish(sum), 1), {31.5}, 1e-6);

@@ -14,10 +14,7 @@ namespace {
 struct KeepsNormLinear {
   static bool supports(const NormLinear&, const Tables&) { return true; }
   template <class T>
-    requires(!FusedOp<T>)
-  static bool supports(const T&, const Tables&) {
-    return true;
-  }
+  requires(!FusedOp<T>) static bool supports(const T&, const Tables&) { return true; }
 };
 
 struct Small {
@@ -27,8 +24,8 @@ struct Small {
     Recorder& r = p.recorder();
     const ValueId x = p.input(32, std::vector<float>(64, 1.0F));
     const ValueId q = r.value("q", 16), h = r.value("h", 32), out = r.value("y", 32);
-    NormLinear qkv{.x = x, .norm = p.weight(Shape{32}, std::vector<float>(32, 1.0F)), .eps = 1e-6F, .part = {},
-                   .n_parts = 1};
+    NormLinear qkv{
+        .x = x, .norm = p.weight(Shape{32}, std::vector<float>(32, 1.0F)), .eps = 1e-6F, .part = {}, .n_parts = 1};
     qkv.part[0] = {p.weight(Shape{16, 32}, std::vector<float>(512, 0.5F)), {}, q};
     r.set_layer(0);
     r.emit("qkv", qkv);
@@ -117,8 +114,8 @@ TEST(Account, AttentionCountsWhatIsVisible) {
   const ValueId q = p.input(64, std::vector<float>(64, 1.0F)), out = r.value("o", 64);
   const StateId k = r.state({"k", DType::kF16, Growth::kPerPosition, 32});
   const StateId v = r.state({"v", DType::kF16, Growth::kPerPosition, 32});
-  Attention full{.q = q, .k_cache = k, .v_cache = v, .out = out, .n_heads = 4, .n_kv_heads = 2, .head_dim = 16,
-                 .scale = 1};
+  Attention full{
+      .q = q, .k_cache = k, .v_cache = v, .out = out, .n_heads = 4, .n_kv_heads = 2, .head_dim = 16, .scale = 1};
   EXPECT_EQ(full.cost(r.tables(), {.position = 999}).state_bytes, 1000U * 2 * 64);
   full.window = 100;
   EXPECT_EQ(full.cost(r.tables(), {.position = 999}).state_bytes, 100U * 2 * 64);

@@ -29,8 +29,10 @@ Projection projection(ModelReader& reader, const DecoderSpec& spec, int layer, c
 }
 
 StateId cache(Recorder& rec, const DecoderSpec& spec, int layer, char which, DType type) {
-  return rec.state({.name = fmt::format("blk.{}.{}_cache", layer, which), .type = type,
-                    .growth = Growth::kPerPosition, .width = spec.n_kv_heads * spec.head_dim});
+  return rec.state({.name = fmt::format("blk.{}.{}_cache", layer, which),
+                    .type = type,
+                    .growth = Growth::kPerPosition,
+                    .width = spec.n_kv_heads * spec.head_dim});
 }
 
 }  // namespace
@@ -40,8 +42,11 @@ ValueId attention_block(ModelReader& reader, const DecoderSpec& spec, int layer,
   const uint64_t q_width = spec.n_heads * spec.head_dim, kv_width = spec.n_kv_heads * spec.head_dim;
 
   const ValueId q = rec.value("q", q_width), k = rec.value("k", kv_width), v = rec.value("v", kv_width);
-  NormLinear qkv{.x = x, .norm = reader.weight("attn_norm", layer, Shape{spec.d_model}), .eps = spec.rms_eps,
-                 .part = {}, .n_parts = 3};
+  NormLinear qkv{.x = x,
+                 .norm = reader.weight("attn_norm", layer, Shape{spec.d_model}),
+                 .eps = spec.rms_eps,
+                 .part = {},
+                 .n_parts = 3};
   const std::array<std::pair<char, ValueId>, 3> outputs{{{'q', q}, {'k', k}, {'v', v}}};
   for (size_t i = 0; i < outputs.size(); ++i) {
     const Projection p = projection(reader, spec, layer, outputs[i].first);
@@ -49,11 +54,20 @@ ValueId attention_block(ModelReader& reader, const DecoderSpec& spec, int layer,
   }
   rec.emit("attn_qkv", qkv);
 
-  RopeAttention attention{.q = q, .k = k, .v = v, .q_norm = {}, .k_norm = {},
+  RopeAttention attention{.q = q,
+                          .k = k,
+                          .v = v,
+                          .q_norm = {},
+                          .k_norm = {},
                           .k_cache = cache(rec, spec, layer, 'k', kv_type),
-                          .v_cache = cache(rec, spec, layer, 'v', kv_type), .out = rec.value("attn", q_width),
-                          .rope = spec.rope, .n_heads = spec.n_heads, .n_kv_heads = spec.n_kv_heads,
-                          .head_dim = spec.head_dim, .window = spec.window, .scale = spec.attn_scale,
+                          .v_cache = cache(rec, spec, layer, 'v', kv_type),
+                          .out = rec.value("attn", q_width),
+                          .rope = spec.rope,
+                          .n_heads = spec.n_heads,
+                          .n_kv_heads = spec.n_kv_heads,
+                          .head_dim = spec.head_dim,
+                          .window = spec.window,
+                          .scale = spec.attn_scale,
                           .eps = spec.rms_eps};
   if (spec.qk_norm) {
     attention.q_norm = reader.weight("attn_q_norm", layer, Shape{spec.head_dim});
@@ -65,7 +79,8 @@ ValueId attention_block(ModelReader& reader, const DecoderSpec& spec, int layer,
   rec.emit("attn_output", LinearAdd{.x = attention.out,
                                     .w = reader.weight("attn_output", layer, Shape{spec.d_model, q_width}),
                                     .bias = reader.find_weight("attn_output.bias", layer, Shape{spec.d_model}),
-                                    .residual = x, .out = out});
+                                    .residual = x,
+                                    .out = out});
   return out;
 }
 

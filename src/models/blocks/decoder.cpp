@@ -21,8 +21,11 @@ Program build_decoder(ModelReader& reader, const DecoderSpec& spec, DType kv_typ
   const ValueId logits = rec.value("logits", spec.vocab_size, Rows::kOutputs);
   const WeightId head = spec.tied ? embedding : reader.weight("output", -1, table);
   if (spec.tied) reader.ignore_tensor("output", -1);
-  NormLinear head_op{.x = last, .norm = reader.weight("output_norm", -1, Shape{spec.d_model}), .eps = spec.rms_eps,
-                     .part = {}, .n_parts = 1};
+  NormLinear head_op{.x = last,
+                     .norm = reader.weight("output_norm", -1, Shape{spec.d_model}),
+                     .eps = spec.rms_eps,
+                     .part = {},
+                     .n_parts = 1};
   head_op.part[0] = {head, {}, logits};
   rec.emit("head", head_op);
   return rec.finish(logits);

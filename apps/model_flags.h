@@ -20,7 +20,7 @@ void add_plan(CLI::App& app, int& exit_code);
 void add_inspect(CLI::App& app, int& exit_code);
 void add_template(CLI::App& app, int& exit_code);
 
-struct ModelOptionsText {
+struct ModelFlags {
   std::string model;
   DeviceOptions device;
   uint64_t n_ctx = 0;
@@ -35,8 +35,8 @@ struct ModelOptionsText {
 };
 
 // MODEL, --lenient, --quiet.
-void add_model_flags(CLI::App& command, ModelOptionsText& o);
+void add_model_flags(CLI::App& command, ModelFlags& o);
 // --device, -t, --cpu-isa, -c, -b, -ctk (via --cache-type-k).
-void add_device_flags(CLI::App& command, ModelOptionsText& o);
+void add_device_flags(CLI::App& command, ModelFlags& o);
 
 }  // namespace stretto::app

@@ -1,10 +1,10 @@
-#include "common_options.h"
+#include "model_flags.h"
 
 #include "base/error.h"
 
 namespace stretto::app {
 
-std::optional<DType> ModelOptionsText::kv_cache_type() const {
+std::optional<DType> ModelFlags::kv_cache_type() const {
   if (kv_type == "auto") return std::nullopt;
   if (kv_type == "f32") return DType::kF32;
   if (kv_type == "f16") return DType::kF16;
@@ -12,15 +12,16 @@ std::optional<DType> ModelOptionsText::kv_cache_type() const {
   fail(ErrorKind::kBadArgument, "--cache-type {}: known types are auto, f32, f16 and bf16", kv_type);
 }
 
-void add_model_flags(CLI::App& command, ModelOptionsText& o) {
-  command.add_option("model,-m,--model", o.model,
-                     "a GGUF file, a Hugging Face directory, or org/name[@rev][:FILE-or-QUANT] in the local hub cache")
+void add_model_flags(CLI::App& command, ModelFlags& o) {
+  command
+      .add_option("model,-m,--model", o.model,
+                  "a GGUF file, a Hugging Face directory, or org/name[@rev][:FILE-or-QUANT] in the local hub cache")
       ->required();
   command.add_flag("--lenient", o.lenient, "unknown metadata and unused tensors are warnings, not errors");
   command.add_flag("-q,--quiet", o.quiet, "no remarks on stderr (errors still appear)");
 }
 
-void add_device_flags(CLI::App& command, ModelOptionsText& o) {
+void add_device_flags(CLI::App& command, ModelFlags& o) {
   command.add_option("--device", o.device.device, "cpu, cuda[:N] or oracle (default: cuda if usable, else cpu)")
       ->envname("STRETTO_DEVICE");
   command.add_option("-t,--threads", o.device.n_threads, "CPU threads (default: one per core)")
@@ -30,7 +31,8 @@ void add_device_flags(CLI::App& command, ModelOptionsText& o) {
   command.add_option("-c,--ctx-size", o.n_ctx, "positions of context (default: the model's, or what fits)")
       ->envname("STRETTO_CTX_SIZE");
   command.add_option("-b,--batch-size", o.chunk, "tokens per prefill step")->check(CLI::Range(1, 1 << 20));
-  command.add_option("--cache-type", o.kv_type, "encoding of the KV cache: f16, bf16, f32; auto = f32 while it is small, else f16");
+  command.add_option("--cache-type", o.kv_type,
+                     "encoding of the KV cache: f16, bf16, f32; auto = f32 while it is small, else f16");
 }
 
 }  // namespace stretto::app

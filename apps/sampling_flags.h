@@ -1,0 +1,36 @@
+// The sampling flags of run and chat: what is given on the command line wins over the model's own defaults.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "engine/sampling_params.h"
+
+namespace stretto::app {
+
+class SamplingFlags {
+ public:
+  void add_to(CLI::App& command);
+  // The model's defaults, then the flags; says on stderr what the model asked for and which seed was drawn.
+  SamplingParams resolve(const Checkpoint& checkpoint) const;
+
+ private:
+  struct Number {
+    CLI::Option* option;
+    double value;
+    void (*set)(SamplingParams&, double);
+  };
+  void add_number(CLI::App& command, const std::string& names, const std::string& help,
+                  void (*set)(SamplingParams&, double));
+  std::vector<std::unique_ptr<Number>> numbers_;
+  std::vector<std::string> logit_bias_;
+  std::vector<std::string> breakers_;
+  std::string order_;
+  int64_t seed_ = -1;
+};
+
+}  // namespace stretto::app
