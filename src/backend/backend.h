@@ -46,6 +46,10 @@ class Backend {
   virtual std::string name() const = 0;          // "cpu", "oracle", "cuda:0"
   virtual std::string description() const = 0;   // one line for people: the device, its instruction set, threads
   virtual uint64_t available_bytes() const = 0;  // memory that a plan may use now
+  virtual int thread_count() const = 0;          // host threads that a step uses
+  // Measured now: the rate of a read-only sweep over memory like that of the weights, GB/s (1e9 bytes). Takes about a
+  // second.
+  virtual double read_bandwidth_gbps() const = 0;
   // The program as this backend would run it (nothing loaded).
   virtual Program lower(const Program& program) const = 0;
   // Takes the weights in and allocates everything. The stored tensors must outlive the result: a backend may use

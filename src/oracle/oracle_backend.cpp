@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/error.h"
 #include "oracle/interpret.h"
 #include "program/lower.h"
 
@@ -67,6 +68,10 @@ class OracleBackend : public Backend {
   std::string description() const override { return "float64 interpreter of the primitive ops (a reference, slow)"; }
   uint64_t available_bytes() const override {
     return static_cast<uint64_t>(sysconf(_SC_AVPHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  }
+  int thread_count() const override { return 1; }
+  double read_bandwidth_gbps() const override {
+    fail(ErrorKind::kUnsupported, "the oracle interprets; there is no bandwidth to compare it with");
   }
   Program lower(const Program& program) const override { return stretto::lower<PrimitiveOnly>(program); }
   std::unique_ptr<Executable> compile(const Program& program, const CompileOptions& options) const override {

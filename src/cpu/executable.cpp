@@ -1,0 +1,192 @@
+#include "cpu/executable.h"
+
+#include <cmath>
+
+#include "cpu/ops.h"
+#include "program/plan.h"
+
+namespace stretto::cpu {
+namespace {
+
+constexpr uint64_t kAlign = 64;
+
+uint64_t matrix_bytes(const WeightInfo& w) { return round_up(w.bytes(), kAlign); }
+uint64_t vector_bytes(const WeightInfo& w) { return round_up(w.shape.elements() * sizeof(float), kAlign); }
+
+// Walks the memory of an arena piece by piece.
+class Cursor {
+ public:
+  explicit Cursor(std::byte* at) : at_(at) {}
+  std::byte* take(uint64_t bytes) {
+    std::byte* const piece = at_;
+    at_ += round_up(bytes, kAlign);
+    return piece;
+  }
+
+ private:
+  std::byte* at_;
+};
+
+}  // namespace
+
+CpuExecutable::CpuExecutable(Program program, const CompileOptions& options, const Isa& isa, int n_threads)
+    : program_(std::move(program)), options_(options), isa_(isa), pool_(n_threads), shared_(n_threads) {
+  machine_.program = &program_;
+  machine_.n_ctx = options.n_ctx;
+  machine_.vec = vector_kernels(isa);
+  const Planner planner = plan();
+  const BufferPlan buffers =
+      plan_buffers(program_, {.n_tokens = options.max_tokens, .n_outputs = options.max_outputs, .position = 0});
+  activations_ = Arena(buffers.bytes, "activations");
+  for (const uint64_t offset : buffers.offset) machine_.values.push_back(activations_.data() + offset);
+  op_scratch_bytes_ = round_up(planner.scratch_bytes, kAlign);
+  thread_scratch_bytes_ = round_up(planner.thread_scratch_bytes, 2 * kAlign);
+  scratch_ = Arena(op_scratch_bytes_ + thread_scratch_bytes_ * static_cast<uint64_t>(n_threads), "scratch");
+  machine_.scratch = scratch_.data();
+  place_state(planner);
+  place_ropes(planner);
+  place_weights(planner);
+}
+
+Planner CpuExecutable::plan() const {
+  const Tables& t = program_.tables;
+  Planner planner;
+  planner.program = &program_;
+  planner.options = options_;
+  planner.matrices.resize(t.weights.size());
+  planner.vectors.resize(t.weights.size());
+  planner.caches.resize(t.states.size());
+  for (const Node& node : program_.nodes) {
+    std::visit(
+        [&]<class T>(const T& op) {
+          if constexpr (requires { cpu::plan(op, planner); }) {
+            cpu::plan(op, planner);
+          } else {
+            CHECK(!"an op without a CPU kernel was not expanded");
+          }
+        },
+        node.op);
+  }
+  return planner;
+}
+
+void CpuExecutable::place_weights(const Planner& planner) {
+  const std::vector<WeightInfo>& weights = program_.tables.weights;
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (planner.matrices[i] && program_.bindings[i].contiguous(weights[i].type) == nullptr)
+      bytes += matrix_bytes(weights[i]);
+    if (planner.vectors[i]) bytes += vector_bytes(weights[i]);
+  }
+  weights_ = Arena(bytes, "weights that cannot be used in place");
+  Cursor cursor(weights_.data());
+  machine_.matrices.resize(weights.size());
+  machine_.vectors.resize(weights.size());
+  std::vector<std::byte> row;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const WeightInfo& info = weights[i];
+    const uint64_t n_in = info.shape.cols(), bytes_per_row = row_bytes(info.type, n_in);
+    if (planner.matrices[i]) {
+      const std::byte* data = program_.bindings[i].contiguous(info.type);
+      if (data == nullptr) {
+        std::byte* gathered = cursor.take(matrix_bytes(info));
+        program_.bindings[i].gather(info.type, gathered);
+        data = gathered;
+      }
+      machine_.matrices[i] = {.data = data,
+                              .type = info.type,
+                              .n_in = n_in,
+                              .n_rows = info.shape.rows(),
+                              .row_bytes = bytes_per_row,
+                              .kernel = tile_kernel(info.type, isa_),
+                              .integer = has_integer_dot(info.type)};
+    }
+    if (planner.vectors[i]) {
+      auto* out = reinterpret_cast<float*>(cursor.take(vector_bytes(info)));
+      row.resize(info.bytes());
+      program_.bindings[i].gather(info.type, row.data());
+      for (uint64_t r = 0; r < info.shape.rows(); ++r)
+        decode_row(info.type, row.data() + r * bytes_per_row, n_in, out + r * n_in);
+      machine_.vectors[i] = out;
+    }
+  }
+}
+
+void CpuExecutable::place_state(const Planner& planner) {
+  const std::vector<StateInfo>& states = program_.tables.states;
+  uint64_t bytes = 0;
+  for (const StateInfo& s : states) bytes += round_up(s.bytes(options_.n_ctx), kAlign);
+  state_ = Arena(bytes, "the state (KV cache)");
+  Cursor cursor(state_.data());
+  machine_.attentions.resize(states.size());
+  for (size_t i = 0; i < states.size(); ++i) {
+    machine_.states.push_back(cursor.take(states[i].bytes(options_.n_ctx)));
+    if (planner.caches[i]) machine_.attentions[i] = attention_kernels(states[i].type, isa_);
+  }
+}
+
+void CpuExecutable::place_ropes(const Planner& planner) {
+  uint64_t bytes = 0;
+  const uint64_t n = options_.max_tokens * sizeof(float);
+  for (const auto& table : planner.ropes)
+    bytes += 2 * round_up(table->inv_freq.size() * n, kAlign) + round_up(n, kAlign);
+  ropes_ = Arena(bytes, "rope tables");
+  Cursor cursor(ropes_.data());
+  for (const auto& table : planner.ropes) {
+    const uint64_t pairs = table->inv_freq.size();
+    machine_.ropes.push_back({.table = table.get(),
+                              .cos = reinterpret_cast<float*>(cursor.take(pairs * n)),
+                              .sin = reinterpret_cast<float*>(cursor.take(pairs * n)),
+                              .temperature = reinterpret_cast<float*>(cursor.take(n))});
+  }
+}
+
+// Angles in float64: float32 angles lose 6e-3 rad at position 131071.
+void CpuExecutable::fill_ropes(Worker& worker) {
+  const uint64_t n_tokens = machine_.n_tokens();
+  worker.share(machine_.ropes.size() * n_tokens, 1, [&](uint64_t item) {
+    const RopeRows& rows = machine_.ropes[item / n_tokens];
+    const RopeTable& table = *rows.table;
+    const uint64_t t = item % n_tokens, n = rows.n_pairs();
+    const auto position = static_cast<double>(machine_.step.position + t);
+    for (uint64_t i = 0; i < n; ++i) {
+      const double angle = position * table.inv_freq[i];
+      rows.cos[t * n + i] = static_cast<float>(std::cos(angle) * table.mscale);
+      rows.sin[t * n + i] = static_cast<float>(std::sin(angle) * table.mscale);
+    }
+    rows.temperature[t] =
+        static_cast<float>(1 + table.temperature_beta * std::log(1 + std::floor(position / table.temperature_context)));
+  });
+}
+
+void CpuExecutable::run_thread(int thread) {
+  std::byte* const own = scratch_.data() + op_scratch_bytes_ + static_cast<uint64_t>(thread) * thread_scratch_bytes_;
+  Worker worker(shared_, thread, pool_.size(), own);
+  if (!machine_.ropes.empty()) {
+    fill_ropes(worker);
+    worker.sync();
+  }
+  for (const Node& node : program_.nodes) {
+    std::visit(
+        [&]<class T>(const T& op) {
+          if constexpr (requires { cpu::run(op, machine_, worker); }) cpu::run(op, machine_, worker);
+        },
+        node.op);
+    worker.sync();
+  }
+}
+
+std::span<const float> CpuExecutable::run(const Step& step) {
+  CHECK(!step.tokens.empty() && step.tokens.size() <= options_.max_tokens);
+  CHECK(step.outputs.size() <= options_.max_outputs && step.position + step.tokens.size() <= options_.n_ctx);
+  machine_.step = step;
+  pool_.run([this](int thread) { run_thread(thread); });
+  const ValueId logits = program_.logits;
+  return {machine_.value(logits), machine_.rows(logits) * machine_.width(logits)};
+}
+
+uint64_t CpuExecutable::memory_bytes() const {
+  return weights_.bytes() + state_.bytes() + activations_.bytes() + scratch_.bytes() + ropes_.bytes();
+}
+
+}  // namespace stretto::cpu

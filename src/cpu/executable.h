@@ -1,0 +1,43 @@
+// A program compiled for the CPU: its arenas, its threads, and the loop over its ops.
+#pragma once
+
+#include <vector>
+
+#include "cpu/arena.h"
+#include "cpu/machine.h"
+
+namespace stretto::cpu {
+
+// `program` is lowered already. The threads of a step walk the op list together, a barrier after each op.
+class CpuExecutable : public Executable {
+ public:
+  CpuExecutable(Program program, const CompileOptions& options, const Isa& isa, int n_threads);
+
+  const Program& program() const override { return program_; }
+  std::span<const float> run(const Step& step) override;
+  uint64_t memory_bytes() const override;
+
+ private:
+  Planner plan() const;
+  void place_weights(const Planner& planner);
+  void place_state(const Planner& planner);
+  void place_ropes(const Planner& planner);
+  void fill_ropes(Worker& worker);
+  void run_thread(int thread);
+
+  const Program program_;
+  const CompileOptions options_;
+  const Isa isa_;
+  Machine machine_;
+  Arena weights_;  // gathered matrices and decoded vectors
+  Arena state_;
+  Arena activations_;
+  Arena scratch_;  // the op's, then one piece per thread
+  Arena ropes_;
+  uint64_t op_scratch_bytes_ = 0;
+  uint64_t thread_scratch_bytes_ = 0;
+  ThreadPool pool_;
+  Worker::Shared shared_;
+};
+
+}  // namespace stretto::cpu

@@ -1,0 +1,81 @@
+// The CPU's inner kernels as function pointers, chosen once for an instruction set.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/dtype.h"
+#include "cpu/isa.h"
+#include "formats/activation.h"
+#include "ops/gated_act.h"
+
+namespace stretto::cpu {
+
+// Vectors that a tile kernel multiplies with the same weight row while the row's codes are in registers.
+inline constexpr int kTile = 4;
+
+// out[t][r] = rows[r] . x[t]     0 <= r < n_rows, 0 <= t < n <= kTile
+// x[t] is float[n_in] for F32, F16 and BF16 weights, else the memory of an activation_row of n_in values.
+// A result depends on its row and its vector only, bit for bit: not on n, nor on which rows are asked for together.
+struct Tile {
+  const std::byte* rows = nullptr;
+  uint64_t row_bytes = 0;
+  uint64_t n_rows = 0;
+  uint64_t n_in = 0;
+  const std::byte* const* x = nullptr;
+  float* const* out = nullptr;
+  int n = 0;
+};
+using TileKernel = void (*)(const Tile&);
+
+// The kernel for weights of `type`, which must satisfy has_format (CHECKed).
+TileKernel tile_kernel(DType type, const Isa& isa);
+
+// The instruction-set-specific parts of tile_kernel; nullptr where a file has none for `type` or `isa`.
+TileKernel float_tile_kernel(DType type, const Isa& isa);
+TileKernel integer_tile_kernel(DType type, const Isa& isa);
+TileKernel x86_integer_tile_kernel(DType type, const Isa& isa);
+
+// Operations on float vectors of n elements. `out` may be an input.
+struct VectorKernels {
+  // Like quantize_activation_blocks, bit for bit.
+  void (*quantize)(const float* x, const ActivationRow& row, uint64_t first, uint64_t count);
+  // out = x / sqrt(mean(x^2) + eps) * weight; weight may be nullptr (1).
+  void (*rms_norm)(const float* x, const float* weight, float eps, uint64_t n, float* out);
+  void (*add)(const float* a, const float* b, uint64_t n, float* out);
+  void (*gated_act)(Activation act, const float* gate, const float* up, uint64_t n, float* out);
+  void (*add_scaled)(float scale, const float* x, uint64_t n, float* out);  // out += scale * x
+  void (*scale)(float scale, const float* x, uint64_t n, float* out);       // out = scale * x
+  // One head: rotates the pairs (i, i + n_pairs), scales the rest by `rest`; see ops/rope.h. out != x.
+  void (*rope)(const float* x, const float* cos, const float* sin, uint64_t n_pairs, uint64_t head_dim, float rest,
+               float* out);
+};
+VectorKernels vector_kernels(const Isa& isa);
+
+// Attention of some queries that share one key/value head over a run of positions, as a partial result:
+//   s[h, j] = scale * q[h] . k[j]        top[h] = max_j s        p = exp(s - top)        sum[h] = sum_j p
+//   acc[h, i] = sum_j p[h, j] * v[j, i]
+struct Attend {
+  const float* q = nullptr;      // [n_heads, head_dim]
+  const std::byte* k = nullptr;  // first position of the run
+  const std::byte* v = nullptr;
+  uint64_t stride_bytes = 0;  // from one position to the next, of k and v
+  uint64_t n_positions = 0;
+  uint64_t n_heads = 0;
+  uint64_t head_dim = 0;
+  float scale = 0;
+  float* scores = nullptr;  // scratch [n_heads, round_up(n_positions, 64)]
+  // Results per head, `result_stride` floats apart: top, sum, acc[head_dim].
+  float* result = nullptr;
+  uint64_t result_stride = 0;
+};
+struct AttentionKernels {
+  void (*attend)(const Attend&);
+  // Rounds n floats to the type of the cache.
+  void (*store)(const float* x, uint64_t n, std::byte* out);
+};
+// For a cache of F32, F16 or BF16 (CHECKed).
+AttentionKernels attention_kernels(DType cache_type, const Isa& isa);
+inline bool is_cache_type(DType type) { return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16; }
+
+}  // namespace stretto::cpu

@@ -1,0 +1,151 @@
+// Linear and the fused ops around it: the vectors are normalised and quantised once, then every weight row is
+// multiplied with all of them by the thread that took it.
+#include "cpu/ops.h"
+#include "cpu/products.h"
+
+namespace stretto::cpu {
+namespace {
+
+// Scratch of n vectors of `width`: the quantised form, then room for normalised floats when asked for.
+uint64_t vector_scratch(uint64_t n, uint64_t width, bool floats) {
+  return quantized_bytes(n, width) + (floats ? n * width * sizeof(float) : 0);
+}
+
+// The op's input in every form that `any_integer` asks for; ends synced.
+Vectors prepare(const Machine& m, Worker& w, ValueId x, bool any_integer) {
+  const Vectors v{.floats = m.value(x), .quantized = m.scratch, .n = m.rows(x), .width = m.width(x)};
+  if (any_integer) {
+    quantize_vectors(m, w, v.floats, v.n, v.width, m.scratch);
+    w.sync();
+  }
+  return v;
+}
+
+// The same after an RMS norm over whole rows.
+Vectors prepare_normed(const Machine& m, Worker& w, ValueId x, WeightId norm, float eps, bool any_integer) {
+  const uint64_t n = m.rows(x), width = m.width(x);
+  auto* floats = reinterpret_cast<float*>(m.scratch + quantized_bytes(n, width));
+  w.share(n, 1, [&](uint64_t r) {
+    m.vec.rms_norm(m.value(x) + r * width, m.vector(norm), eps, width, floats + r * width);
+    if (!any_integer) return;
+    const ActivationRow out = activation_row(m.scratch + r * activation_row_bytes(width), width);
+    m.vec.quantize(floats + r * width, out, 0, width / kActivationBlock);
+  });
+  w.sync();
+  return {.floats = floats, .quantized = m.scratch, .n = n, .width = width};
+}
+
+}  // namespace
+
+bool supports(const Linear& op, const Tables& t) { return multiplies(op.w, t) && decodes(op.bias, t); }
+
+void plan(const Linear& op, Planner& p) {
+  p.matrix(op.w);
+  p.vector(op.bias);
+  p.scratch(vector_scratch(p.max_rows(op.x), p.tables()[op.x].width, false));
+}
+
+void run(const Linear& op, const Machine& m, Worker& w) {
+  const Vectors x = prepare(m, w, op.x, m.matrix(op.w).integer);
+  const Product product{.matrix = &m.matrix(op.w), .bias = m.vector(op.bias), .out = m.value(op.out)};
+  run_products(m, w, x, &product, 1);
+}
+
+bool supports(const LinearAdd& op, const Tables& t) { return multiplies(op.w, t) && decodes(op.bias, t); }
+
+void plan(const LinearAdd& op, Planner& p) {
+  p.matrix(op.w);
+  p.vector(op.bias);
+  p.scratch(vector_scratch(p.max_rows(op.x), p.tables()[op.x].width, false));
+}
+
+void run(const LinearAdd& op, const Machine& m, Worker& w) {
+  const Vectors x = prepare(m, w, op.x, m.matrix(op.w).integer);
+  const Product product{
+      .matrix = &m.matrix(op.w), .bias = m.vector(op.bias), .residual = m.value(op.residual), .out = m.value(op.out)};
+  run_products(m, w, x, &product, 1);
+}
+
+bool supports(const NormLinear& op, const Tables& t) {
+  for (const NormLinear::Part& part : op.parts())
+    if (!multiplies(part.w, t) || !decodes(part.bias, t)) return false;
+  return decodes(op.norm, t);
+}
+
+void plan(const NormLinear& op, Planner& p) {
+  p.vector(op.norm);
+  for (const NormLinear::Part& part : op.parts()) {
+    p.matrix(part.w);
+    p.vector(part.bias);
+  }
+  p.scratch(vector_scratch(p.max_rows(op.x), p.tables()[op.x].width, true));
+}
+
+void run(const NormLinear& op, const Machine& m, Worker& w) {
+  Product products[NormLinear::kMaxParts];
+  bool any_integer = false;
+  for (int i = 0; i < op.n_parts; ++i) {
+    const NormLinear::Part& part = op.part[static_cast<size_t>(i)];
+    products[i] = {.matrix = &m.matrix(part.w), .bias = m.vector(part.bias), .out = m.value(part.out)};
+    any_integer |= products[i].matrix->integer;
+  }
+  run_products(m, w, prepare_normed(m, w, op.x, op.norm, op.eps, any_integer), products, op.n_parts);
+}
+
+bool supports(const NormGateUp& op, const Tables& t) {
+  return multiplies(op.w_gate, t) && multiplies(op.w_up, t) && decodes(op.norm, t) && decodes(op.b_gate, t) &&
+         decodes(op.b_up, t);
+}
+
+namespace {
+
+// Rows of gate and up that are multiplied before their activations are combined.
+constexpr uint64_t kGateRows = 64;
+
+void gate_up_chunk(const NormGateUp& op, const Machine& m, const Vectors& x, uint64_t first, uint64_t n_rows,
+                   float* gate) {
+  const Matrix &w_gate = m.matrix(op.w_gate), &w_up = m.matrix(op.w_up);
+  const float *b_gate = m.vector(op.b_gate), *b_up = m.vector(op.b_up);
+  const auto out = [&](uint64_t i) { return m.value(op.out) + i * w_up.n_rows + first; };
+  for (uint64_t tile = 0; tile < x.n; tile += kTile) {
+    const uint64_t n = std::min<uint64_t>(kTile, x.n - tile);
+    multiply_rows(
+        w_gate, first, n_rows, n, [&](uint64_t i) { return x.at(w_gate, tile + i); },
+        [&](uint64_t i) { return gate + i * kGateRows; },
+        [&](uint64_t i) {
+          if (b_gate != nullptr) m.vec.add(gate + i * kGateRows, b_gate + first, n_rows, gate + i * kGateRows);
+        });
+    multiply_rows(
+        w_up, first, n_rows, n, [&](uint64_t i) { return x.at(w_up, tile + i); },
+        [&](uint64_t i) { return out(tile + i); },
+        [&](uint64_t i) {
+          if (b_up != nullptr) m.vec.add(out(tile + i), b_up + first, n_rows, out(tile + i));
+          m.vec.gated_act(op.act, gate + i * kGateRows, out(tile + i), n_rows, out(tile + i));
+        });
+  }
+}
+
+}  // namespace
+
+void plan(const NormGateUp& op, Planner& p) {
+  p.vector(op.norm);
+  p.matrix(op.w_gate);
+  p.matrix(op.w_up);
+  p.vector(op.b_gate);
+  p.vector(op.b_up);
+  p.scratch(vector_scratch(p.max_rows(op.x), p.tables()[op.x].width, true));
+  p.thread_scratch(kTile * kGateRows * sizeof(float));
+}
+
+void run(const NormGateUp& op, const Machine& m, Worker& w) {
+  const Matrix& w_gate = m.matrix(op.w_gate);
+  const bool any_integer = w_gate.integer || m.matrix(op.w_up).integer;
+  const Vectors x = prepare_normed(m, w, op.x, op.norm, op.eps, any_integer);
+  const uint64_t chunk = std::min(kGateRows, rows_per_chunk(w_gate, w_gate.n_rows, w.n_threads()));
+  w.share(div_up(w_gate.n_rows, chunk), 1, [&](uint64_t item) {
+    const uint64_t first = item * chunk;
+    gate_up_chunk(op, m, x, first, std::min(chunk, w_gate.n_rows - first), reinterpret_cast<float*>(w.scratch));
+  });
+}
+
+}  // namespace stretto::cpu

@@ -1,0 +1,142 @@
+// What the ops of the CPU backend run on. An op has three functions, found by overload (cpu/ops.h):
+//
+//   supports(op, tables)       whether the CPU has a kernel for these types and shapes
+//   plan(op, planner)          at compile time: which weights it reads in which form, and the scratch it needs
+//   run(op, machine, worker)   called by every thread of the step; threads divide the work with worker.share() and
+//                              order its phases with worker.sync(). The executable syncs after each op.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "backend/backend.h"
+#include "base/checked.h"
+#include "base/threads.h"
+#include "cpu/kernels.h"
+
+namespace stretto::cpu {
+
+// A weight as rows to multiply with.
+struct Matrix {
+  const std::byte* data = nullptr;
+  DType type = DType::kF32;
+  uint64_t n_in = 0;
+  uint64_t n_rows = 0;  // all leading dimensions joined
+  uint64_t row_bytes = 0;
+  TileKernel kernel = nullptr;
+  bool integer = false;  // multiplies activation rows (formats/activation.h), else float32 vectors
+};
+
+// Cosines and sines of the step's positions for one rope table, with the table's scale in them.
+struct RopeRows {
+  const RopeTable* table = nullptr;
+  float* cos = nullptr;          // [tokens, n_pairs]
+  float* sin = nullptr;          // [tokens, n_pairs]
+  float* temperature = nullptr;  // [tokens]
+  uint64_t n_pairs() const { return table->inv_freq.size(); }
+};
+
+struct Machine {
+  const Program* program = nullptr;
+  Step step;
+  uint64_t n_ctx = 0;
+  VectorKernels vec{};
+  std::vector<std::byte*> values;            // per ValueId
+  std::vector<std::byte*> states;            // per StateId
+  std::vector<Matrix> matrices;              // per WeightId, where used as rows
+  std::vector<const float*> vectors;         // per WeightId, where used as a vector of floats
+  std::vector<AttentionKernels> attentions;  // per StateId, where it is a cache
+  std::vector<RopeRows> ropes;
+  std::byte* scratch = nullptr;  // of the running op, shared by the threads
+
+  const Tables& tables() const { return program->tables; }
+  uint64_t n_tokens() const { return step.tokens.size(); }
+  uint64_t rows(ValueId id) const {
+    return tables()[id].rows == Rows::kTokens ? step.tokens.size() : step.outputs.size();
+  }
+  uint64_t width(ValueId id) const { return tables()[id].width; }
+  float* value(ValueId id) const { return reinterpret_cast<float*>(values[static_cast<size_t>(id.index)]); }
+  int32_t* ids(ValueId id) const { return reinterpret_cast<int32_t*>(values[static_cast<size_t>(id.index)]); }
+  std::byte* state(StateId id) const { return states[static_cast<size_t>(id.index)]; }
+  const Matrix& matrix(WeightId id) const { return matrices[static_cast<size_t>(id.index)]; }
+  // nullptr for an absent weight.
+  const float* vector(WeightId id) const { return id ? vectors[static_cast<size_t>(id.index)] : nullptr; }
+  const RopeRows& rope(const RopeTable* table) const {
+    const auto found = std::find_if(ropes.begin(), ropes.end(), [&](const RopeRows& r) { return r.table == table; });
+    CHECK(found != ropes.end());
+    return *found;
+  }
+};
+
+// One thread's part in a step.
+class Worker {
+ public:
+  struct Shared {
+    explicit Shared(int n_threads) : barrier(n_threads) {}
+    Barrier barrier;
+    alignas(64) std::atomic<uint64_t> next{0};  // first item that nobody has taken
+  };
+  Worker(Shared& shared, int thread, int n_threads, std::byte* scratch)
+      : scratch(scratch), shared_(shared), thread_(thread), n_threads_(n_threads) {}
+
+  std::byte* const scratch;  // this thread's own
+
+  int n_threads() const { return n_threads_; }
+  bool first() const { return thread_ == 0; }
+
+  // f(i) for every i < n, each on some thread, taken `grain` at a time. At most once between two syncs.
+  template <class F>
+  void share(uint64_t n, uint64_t grain, const F& f) {
+    if (n_threads_ == 1) {
+      for (uint64_t i = 0; i < n; ++i) f(i);
+      return;
+    }
+    for (;;) {
+      const uint64_t begin = shared_.next.fetch_add(grain, std::memory_order_relaxed);
+      if (begin >= n) return;
+      for (uint64_t i = begin; i < std::min(begin + grain, n); ++i) f(i);
+    }
+  }
+  // All threads meet; afterwards each sees what the others wrote, and share() starts anew.
+  void sync() {
+    if (n_threads_ == 1) return;
+    shared_.barrier.wait([this] { shared_.next.store(0, std::memory_order_relaxed); });
+  }
+
+ private:
+  Shared& shared_;
+  const int thread_;
+  const int n_threads_;
+};
+
+// Collects what the ops of a program need before anything is allocated.
+struct Planner {
+  const Program* program = nullptr;
+  CompileOptions options;
+  std::vector<bool> matrices;  // per WeightId
+  std::vector<bool> vectors;   // per WeightId
+  std::vector<bool> caches;    // per StateId
+  std::vector<std::shared_ptr<const RopeTable>> ropes;
+  uint64_t scratch_bytes = 0;         // largest of the ops
+  uint64_t thread_scratch_bytes = 0;  // per thread
+
+  const Tables& tables() const { return program->tables; }
+  uint64_t max_rows(ValueId id) const {
+    return tables()[id].rows == Rows::kTokens ? options.max_tokens : options.max_outputs;
+  }
+  void matrix(WeightId id) { matrices[static_cast<size_t>(id.index)] = true; }
+  void vector(WeightId id) {
+    if (id) vectors[static_cast<size_t>(id.index)] = true;
+  }
+  void cache(StateId id) { caches[static_cast<size_t>(id.index)] = true; }
+  void rope(const std::shared_ptr<const RopeTable>& table) {
+    if (std::find(ropes.begin(), ropes.end(), table) == ropes.end()) ropes.push_back(table);
+  }
+  void scratch(uint64_t bytes) { scratch_bytes = std::max(scratch_bytes, bytes); }
+  void thread_scratch(uint64_t bytes) { thread_scratch_bytes = std::max(thread_scratch_bytes, bytes); }
+};
+
+}  // namespace stretto::cpu

@@ -1,0 +1,75 @@
+// The ops that the CPU runs: supports, plan and run for each (cpu/machine.h says what they do).
+#pragma once
+
+#include "cpu/machine.h"
+#include "formats/formats.h"
+#include "ops/ops.h"
+
+namespace stretto::cpu {
+
+// embed.cpp
+bool supports(const Embed&, const Tables&);
+void plan(const Embed&, Planner&);
+void run(const Embed&, const Machine&, Worker&);
+bool supports(const TakeOutputs&, const Tables&);
+void plan(const TakeOutputs&, Planner&);
+void run(const TakeOutputs&, const Machine&, Worker&);
+
+// elementwise.cpp
+bool supports(const RmsNorm&, const Tables&);
+void plan(const RmsNorm&, Planner&);
+void run(const RmsNorm&, const Machine&, Worker&);
+bool supports(const Add&, const Tables&);
+void plan(const Add&, Planner&);
+void run(const Add&, const Machine&, Worker&);
+bool supports(const GatedAct&, const Tables&);
+void plan(const GatedAct&, Planner&);
+void run(const GatedAct&, const Machine&, Worker&);
+
+// linear.cpp
+bool supports(const Linear&, const Tables&);
+void plan(const Linear&, Planner&);
+void run(const Linear&, const Machine&, Worker&);
+bool supports(const LinearAdd&, const Tables&);
+void plan(const LinearAdd&, Planner&);
+void run(const LinearAdd&, const Machine&, Worker&);
+bool supports(const NormLinear&, const Tables&);
+void plan(const NormLinear&, Planner&);
+void run(const NormLinear&, const Machine&, Worker&);
+bool supports(const NormGateUp&, const Tables&);
+void plan(const NormGateUp&, Planner&);
+void run(const NormGateUp&, const Machine&, Worker&);
+
+// attention.cpp
+bool supports(const Rope&, const Tables&);
+void plan(const Rope&, Planner&);
+void run(const Rope&, const Machine&, Worker&);
+bool supports(const KvAppend&, const Tables&);
+void plan(const KvAppend&, Planner&);
+void run(const KvAppend&, const Machine&, Worker&);
+bool supports(const Attention&, const Tables&);
+void plan(const Attention&, Planner&);
+void run(const Attention&, const Machine&, Worker&);
+bool supports(const RopeAttention&, const Tables&);
+void plan(const RopeAttention&, Planner&);
+void run(const RopeAttention&, const Machine&, Worker&);
+
+// experts.cpp
+bool supports(const RouterTopK&, const Tables&);
+void plan(const RouterTopK&, Planner&);
+void run(const RouterTopK&, const Machine&, Worker&);
+bool supports(const ExpertLinear&, const Tables&);
+void plan(const ExpertLinear&, Planner&);
+void run(const ExpertLinear&, const Machine&, Worker&);
+bool supports(const ExpertSum&, const Tables&);
+void plan(const ExpertSum&, Planner&);
+void run(const ExpertSum&, const Machine&, Worker&);
+
+// A weight that the CPU can multiply with.
+inline bool multiplies(WeightId id, const Tables& t) {
+  return has_format(t[id].type) && t[id].shape.cols() % info(t[id].type).block_elements == 0;
+}
+// An absent weight, or one that can be decoded to floats.
+inline bool decodes(WeightId id, const Tables& t) { return !id || multiplies(id, t); }
+
+}  // namespace stretto::cpu

@@ -1,0 +1,58 @@
+#include "cpu/products.h"
+
+namespace stretto::cpu {
+
+void quantize_vectors(const Machine& m, Worker& w, const float* x, uint64_t n, uint64_t width, std::byte* memory) {
+  constexpr uint64_t kBlocks = 32;  // per share: 1024 values
+  const uint64_t n_blocks = width / kActivationBlock, parts = div_up(n_blocks, kBlocks);
+  w.share(n * parts, 1, [&](uint64_t item) {
+    const uint64_t row = item / parts, first = item % parts * kBlocks;
+    const ActivationRow out = activation_row(memory + row * activation_row_bytes(width), width);
+    m.vec.quantize(x + row * width, out, first, std::min(kBlocks, n_blocks - first));
+  });
+}
+
+uint64_t rows_per_chunk(const Matrix& matrix, uint64_t n_rows, int n_threads) {
+  constexpr uint64_t kChunkBytes = 64 << 10;  // stays in the second-level cache for further tiles of vectors
+  const uint64_t by_size = std::max<uint64_t>(4, kChunkBytes / matrix.row_bytes / 4 * 4);
+  const uint64_t by_threads = std::max<uint64_t>(4, div_up(n_rows, 8 * static_cast<uint64_t>(n_threads)) / 4 * 4);
+  return std::min(by_size, by_threads);
+}
+
+namespace {
+
+void run_chunk(const Machine& m, const Vectors& x, const Product& p, uint64_t first, uint64_t n_rows) {
+  const uint64_t width = p.matrix->n_rows;
+  multiply_rows(
+      *p.matrix, first, n_rows, x.n, [&](uint64_t i) { return x.at(*p.matrix, i); },
+      [&](uint64_t i) { return p.out + i * width + first; },
+      [&](uint64_t i) {
+        float* out = p.out + i * width + first;
+        if (p.bias != nullptr) m.vec.add(out, p.bias + first, n_rows, out);
+        if (p.residual != nullptr) m.vec.add(p.residual + i * width + first, out, n_rows, out);
+      });
+}
+
+}  // namespace
+
+void run_products(const Machine& m, Worker& w, const Vectors& x, const Product* products, int n_products) {
+  uint64_t total = 0;
+  for (int i = 0; i < n_products; ++i) {
+    const Matrix& matrix = *products[i].matrix;
+    total += div_up(matrix.n_rows, rows_per_chunk(matrix, matrix.n_rows, w.n_threads()));
+  }
+  w.share(total, 1, [&](uint64_t item) {
+    for (int i = 0; i < n_products; ++i) {
+      const Matrix& matrix = *products[i].matrix;
+      const uint64_t chunk = rows_per_chunk(matrix, matrix.n_rows, w.n_threads());
+      const uint64_t n_chunks = div_up(matrix.n_rows, chunk);
+      if (item < n_chunks) {
+        const uint64_t first = item * chunk;
+        return run_chunk(m, x, products[i], first, std::min(chunk, matrix.n_rows - first));
+      }
+      item -= n_chunks;
+    }
+  });
+}
+
+}  // namespace stretto::cpu

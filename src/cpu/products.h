@@ -1,0 +1,68 @@
+// Products of weight rows with the step's vectors, shared by every op that multiplies.
+#pragma once
+
+#include "cpu/machine.h"
+
+namespace stretto::cpu {
+
+// Some vectors of equal width in the forms that weights multiply.
+struct Vectors {
+  const float* floats = nullptr;         // [n, width]
+  const std::byte* quantized = nullptr;  // n activation rows; may be nullptr when no weight needs them
+  uint64_t n = 0;
+  uint64_t width = 0;
+
+  // Vector i as `w` wants it.
+  const std::byte* at(const Matrix& w, uint64_t i) const {
+    if (w.integer) return quantized + i * activation_row_bytes(width);
+    return reinterpret_cast<const std::byte*>(floats + i * width);
+  }
+};
+
+// Bytes of n quantised vectors; 0 when the width is no multiple of the activation block (such weights are not integer).
+inline uint64_t quantized_bytes(uint64_t n, uint64_t width) {
+  return width % kActivationBlock == 0 ? n * activation_row_bytes(width) : 0;
+}
+
+// Quantises x [n, width] into `memory`; every thread calls it, then syncs.
+void quantize_vectors(const Machine& m, Worker& w, const float* x, uint64_t n, uint64_t width, std::byte* memory);
+
+// Rows of a weight that a thread takes at a time.
+uint64_t rows_per_chunk(const Matrix& matrix, uint64_t n_rows, int n_threads);
+
+// out_at(i)[r] = rows[first_row + r] . x_at(i)      r < n_rows, i < n
+// then finish(i) once that vector's n_rows results are there. Runs on the calling thread.
+template <class XAt, class OutAt, class Finish>
+void multiply_rows(const Matrix& matrix, uint64_t first_row, uint64_t n_rows, uint64_t n, const XAt& x_at,
+                   const OutAt& out_at, const Finish& finish) {
+  Tile tile{.rows = matrix.data + first_row * matrix.row_bytes,
+            .row_bytes = matrix.row_bytes,
+            .n_rows = n_rows,
+            .n_in = matrix.n_in};
+  const std::byte* x[kTile];
+  float* out[kTile];
+  tile.x = x;
+  tile.out = out;
+  for (uint64_t i = 0; i < n; i += kTile) {
+    tile.n = static_cast<int>(std::min<uint64_t>(kTile, n - i));
+    for (int t = 0; t < tile.n; ++t) {
+      x[t] = x_at(i + static_cast<uint64_t>(t));
+      out[t] = out_at(i + static_cast<uint64_t>(t));
+    }
+    matrix.kernel(tile);
+    for (int t = 0; t < tile.n; ++t) finish(i + static_cast<uint64_t>(t));
+  }
+}
+
+// out = matrix x + bias + residual; bias and residual may be nullptr.
+struct Product {
+  const Matrix* matrix = nullptr;
+  const float* bias = nullptr;      // [n_rows]
+  const float* residual = nullptr;  // [n, n_rows]
+  float* out = nullptr;             // [n, n_rows]
+};
+
+// All of some products of the same vectors, divided among the threads by rows.
+void run_products(const Machine& m, Worker& w, const Vectors& x, const Product* products, int n_products);
+
+}  // namespace stretto::cpu

@@ -1,0 +1,194 @@
+// The tile kernels of every weight encoding and instruction set against the scalar definition on the same operands.
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+
+#include "cpu/kernels.h"
+#include "formats/formats.h"
+#include "ops/case_builder.h"
+
+namespace stretto::cpu {
+namespace {
+
+// Vectors and weight rows of one width, in both forms of the vectors.
+struct Operands {
+  DType type;
+  uint64_t n_in, n_rows;
+  std::vector<std::byte> rows;
+  std::vector<std::vector<float>> x;
+  std::vector<std::byte> quantized;
+  std::byte* aligned = nullptr;
+
+  Operands(DType type, uint64_t n_in, uint64_t n_rows, float spread) : type(type), n_in(n_in), n_rows(n_rows) {
+    std::mt19937 rng(static_cast<uint32_t>(n_in * 31 + n_rows));
+    rows = test::random_bytes(type, n_rows, n_in, rng);
+    rows.insert(rows.begin(), std::byte{0});
+    std::normal_distribution<float> normal(0.3F, spread);
+    x.assign(kTile, std::vector<float>(n_in));
+    for (auto& v : x)
+      for (float& f : v) f = normal(rng);
+    if (!has_integer_dot(type)) return;
+    quantized.resize(kTile * activation_row_bytes(n_in) + 64);
+    aligned = quantized.data() + (64 - reinterpret_cast<uintptr_t>(quantized.data()) % 64) % 64;
+    for (uint64_t t = 0; t < kTile; ++t)
+      quantize_activation(x[t].data(), activation_row(aligned + t * activation_row_bytes(n_in), n_in));
+  }
+  const std::byte* vector(uint64_t t) const {
+    if (aligned == nullptr) return reinterpret_cast<const std::byte*>(x[t].data());
+    return aligned + t * activation_row_bytes(n_in);
+  }
+  const std::byte* row(uint64_t r) const { return rows.data() + 1 + r * row_bytes(type, n_in); }
+};
+
+struct Expected {
+  double dot = 0;
+  double magnitude = 0;  // sum of |w x|
+};
+
+Expected expected(const Operands& o, uint64_t r, uint64_t t) {
+  std::vector<float> w(o.n_in);
+  decode_row(o.type, o.row(r), o.n_in, w.data());
+  Expected e;
+  for (uint64_t i = 0; i < o.n_in; ++i) {
+    double x = o.x[t][i];
+    if (o.aligned != nullptr) {
+      const ActivationView v = activation_view(o.vector(t), o.n_in);
+      x = static_cast<double>(v.scale[i / kActivationBlock]) * v.q[i];
+    }
+    e.dot += w[i] * x;
+    e.magnitude += std::fabs(w[i] * x);
+  }
+  return e;
+}
+
+std::vector<std::vector<float>> run(const Operands& o, TileKernel kernel, int n) {
+  std::vector<std::vector<float>> out(kTile, std::vector<float>(o.n_rows, NAN));
+  const std::byte* x[kTile];
+  float* results[kTile];
+  for (int t = 0; t < n; ++t) {
+    x[t] = o.vector(static_cast<uint64_t>(t));
+    results[t] = out[static_cast<size_t>(t)].data();
+  }
+  kernel({.rows = o.row(0),
+          .row_bytes = row_bytes(o.type, o.n_in),
+          .n_rows = o.n_rows,
+          .n_in = o.n_in,
+          .x = x,
+          .out = results,
+          .n = n});
+  return out;
+}
+
+class Tiles : public testing::TestWithParam<Isa> {};
+
+TEST_P(Tiles, EqualTheScalarDotOfTheSameOperands) {
+  std::vector<DType> types;
+  for (int i = 0; i <= static_cast<int>(DType::kMXFP4); ++i)
+    if (has_format(static_cast<DType>(i))) types.push_back(static_cast<DType>(i));
+  ASSERT_EQ(types.size(), std::tuple_size_v<Formats>);
+  for (const DType type : types) {
+    const uint64_t block = info(type).block_elements;
+    for (const uint64_t blocks : {1, 2, 3, 5, 16}) {
+      const Operands o(type, block == 1 ? 13 * blocks : block * blocks, 6, blocks == 5 ? 40.0F : 1.0F);
+      const auto all = run(o, tile_kernel(type, GetParam()), kTile);
+      for (uint64_t t = 0; t < kTile; ++t)
+        for (uint64_t r = 0; r < o.n_rows; ++r) {
+          const Expected e = expected(o, r, t);
+          EXPECT_NEAR(all[t][r], e.dot, 1e-6 * e.magnitude) << name(type) << ' ' << o.n_in << " row " << r;
+        }
+      // Neither the number of vectors nor that of rows changes a result.
+      for (int n = 1; n < kTile; ++n) {
+        const auto some = run(o, tile_kernel(type, GetParam()), n);
+        for (int t = 0; t < n; ++t) EXPECT_EQ(some[static_cast<size_t>(t)], all[static_cast<size_t>(t)]) << name(type);
+      }
+      Operands fewer(type, o.n_in, 6, blocks == 5 ? 40.0F : 1.0F);
+      fewer.n_rows = 1;
+      EXPECT_EQ(run(fewer, tile_kernel(type, GetParam()), 1)[0][0], all[0][0]) << name(type);
+    }
+  }
+}
+
+TEST_P(Tiles, ExtremeCodesDoNotSaturate) {
+  // All activations at +-127 and all code bits set: the largest integer sums of every encoding.
+  for (int i = 0; i <= static_cast<int>(DType::kMXFP4); ++i) {
+    const auto type = static_cast<DType>(i);
+    if (!has_integer_dot(type)) continue;
+    for (const int byte : {0x00, 0x80, 0xff}) {
+      Operands o(type, 512, 2, 1.0F);
+      visit_format(type, [&](auto format) {
+        using F = decltype(format);
+        for (uint64_t b = 0; b < 2 * 512 / F::kBlockElements; ++b) {
+          auto& block = as_blocks<F>(o.rows.data() + 1)[b];
+          auto bytes = block;
+          std::memset(&bytes, byte, sizeof bytes);
+          // Keep the scales of the random block, replace its codes.
+          if constexpr (requires { block.qs; }) std::memcpy(&block.qs, &bytes.qs, sizeof block.qs);
+          if constexpr (requires { block.ql; }) std::memcpy(&block.ql, &bytes.ql, sizeof block.ql);
+          if constexpr (requires { block.qh; }) std::memcpy(&block.qh, &bytes.qh, sizeof block.qh);
+          if constexpr (requires { block.hmask; }) std::memcpy(&block.hmask, &bytes.hmask, sizeof block.hmask);
+          if constexpr (requires { block.scales; }) std::memcpy(&block.scales, &bytes.scales, sizeof block.scales);
+        }
+      });
+      for (uint64_t t = 0; t < kTile; ++t)
+        for (float& f : o.x[t]) f = t % 2 == 0 ? 127.0F : -127.0F;
+      for (uint64_t t = 0; t < kTile; ++t)
+        quantize_activation(o.x[t].data(), activation_row(o.aligned + t * activation_row_bytes(512), 512));
+      const auto out = run(o, tile_kernel(type, GetParam()), kTile);
+      for (uint64_t t = 0; t < kTile; ++t) {
+        const Expected e = expected(o, 1, t);
+        EXPECT_NEAR(out[t][1], e.dot, 1e-6 * e.magnitude) << name(type) << ' ' << byte;
+      }
+    }
+  }
+}
+
+TEST_P(Tiles, QuantisationEqualsTheReferenceBitForBit) {
+  const VectorKernels vec = vector_kernels(GetParam());
+  std::mt19937 rng(3);
+  std::normal_distribution<float> normal(0, 2);
+  std::vector<float> x(32 * 12);
+  for (float& f : x) f = normal(rng);
+  std::fill_n(x.begin() + 32, 32, 0.0F);
+  for (int i = 0; i < 32; ++i) x[64 + static_cast<size_t>(i)] = static_cast<float>(i) - 15.5F;  // exact halves
+  x[64] = 127;
+  x[100] = NAN;
+  x[140] = -INFINITY;
+  x[170] = 3e38F;
+  std::fill_n(x.begin() + 192, 32, 1e-42F);  // the inverse of the scale overflows
+  Operands expected(DType::kQ8_0, x.size(), 1, 1), actual(DType::kQ8_0, x.size(), 1, 1);
+  const ActivationRow a = activation_row(expected.aligned, x.size()), b = activation_row(actual.aligned, x.size());
+  quantize_activation(x.data(), a);
+  vec.quantize(x.data(), b, 0, 5);
+  vec.quantize(x.data(), b, 5, 7);
+  EXPECT_EQ(std::memcmp(a.q, b.q, x.size()), 0);
+  EXPECT_EQ(std::memcmp(a.scale, b.scale, x.size() / 32 * 4), 0);
+  EXPECT_EQ(std::memcmp(a.sum, b.sum, x.size() / 32 * 4), 0);
+  EXPECT_EQ(std::memcmp(a.half_sum, b.half_sum, x.size() / 16 * 4), 0);
+}
+
+TEST_P(Tiles, TheCacheIsRoundedLikeTheScalarConversion) {
+  std::vector<float> x;
+  for (uint32_t bits = 0; bits < 0xff000000u; bits += 0x000fe789u) {  // all signs and exponents, no NaN
+    const float f = std::bit_cast<float>(bits);
+    if (!std::isnan(f)) x.push_back(f);
+  }
+  for (int i = -40; i < 40; ++i) x.push_back(std::ldexp(1 + 0x1p-11F, i));  // halfway between two binary16 values
+  x.push_back(65520.0F);
+  ASSERT_GT(x.size(), 4000u);
+  std::vector<uint16_t> out(x.size());
+  attention_kernels(DType::kF16, GetParam()).store(x.data(), x.size(), reinterpret_cast<std::byte*>(out.data()));
+  for (size_t i = 0; i < x.size(); ++i) ASSERT_EQ(out[i], f32_to_f16(x[i])) << x[i];
+  attention_kernels(DType::kBF16, GetParam()).store(x.data(), x.size(), reinterpret_cast<std::byte*>(out.data()));
+  for (size_t i = 0; i < x.size(); ++i) ASSERT_EQ(out[i], f32_to_bf16(x[i])) << x[i];
+}
+
+INSTANTIATE_TEST_SUITE_P(Isa, Tiles, testing::ValuesIn(supported_isas()), [](const auto& info) {
+  std::string name(info.param.name);
+  for (char& c : name)
+    if (c == '-') c = '_';
+  return name;
+});
+
+}  // namespace
+}  // namespace stretto::cpu
