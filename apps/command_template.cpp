@@ -3,8 +3,8 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "chat_prompt.h"
-#include "model_flags.h"
 #include "jinja/jinja.h"
+#include "model_flags.h"
 #include "terminal.h"
 #include "tokens_argument.h"
 

@@ -2,12 +2,15 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <new>
 
+#include "arguments.h"
 #include "base/error.h"
 #include "model_flags.h"
 #include "terminal.h"
+#include "version.h"
 
 namespace stretto::app {
 namespace {
@@ -18,19 +21,34 @@ int report(const std::string& message, int code) {
   return code;
 }
 
+// The subcommand that was named, for messages about its flags; else the program itself.
+const CLI::App& named_command(const CLI::App& app) {
+  const auto used = app.get_subcommands();
+  return used.empty() ? app : *used.front();
+}
+
 int run_command_line(int argc, char** argv) {
   CLI::App app("Stretto: large language models for one stream, at the speed of the memory.", "stretto");
   app.require_subcommand(1);
-  app.set_version_flag("--version", "stretto 0.1.0");
+  app.set_version_flag("-v,--version", std::string("stretto ") + kVersion);
   int exit_code = 0;
-  for (const Command add : {add_run, add_logits, add_tokenize, add_template, add_plan, add_inspect})
+  for (const Command add : {add_run, add_chat, add_bench, add_plan, add_inspect, add_tokenize, add_template, add_logits,
+                            add_perplexity, add_doctor})
     add(app, exit_code);
+  RewrittenArguments rewritten = rewrite_arguments({argv + 1, argv + argc});
+  std::reverse(rewritten.arguments.begin(), rewritten.arguments.end());  // as CLI11's vector parser wants them
   try {
-    app.parse(argc, argv);
+    for (const std::string& r : rewritten.remarks) remark(r);
+    app.parse(rewritten.arguments);
   } catch (const CLI::Success& e) {
     return app.exit(e);  // --help, --version
+  } catch (const CLI::ExtrasError&) {
+    return report(explain_unknown(app.remaining(true).front(), named_command(app)),
+                  static_cast<int>(ErrorKind::kBadArgument));
   } catch (const CLI::ParseError& e) {
-    return report(std::string(e.what()) + " (stretto --help)", static_cast<int>(ErrorKind::kBadArgument));
+    const std::string command = named_command(app).get_name();
+    return report(fmt::format("{} ({}{} --help)", e.what(), command == "stretto" ? "" : "stretto ", command),
+                  static_cast<int>(ErrorKind::kBadArgument));
   }
   return exit_code;
 }

@@ -19,6 +19,10 @@ void add_tokenize(CLI::App& app, int& exit_code);
 void add_plan(CLI::App& app, int& exit_code);
 void add_inspect(CLI::App& app, int& exit_code);
 void add_template(CLI::App& app, int& exit_code);
+void add_bench(CLI::App& app, int& exit_code);
+void add_chat(CLI::App& app, int& exit_code);
+void add_doctor(CLI::App& app, int& exit_code);
+void add_perplexity(CLI::App& app, int& exit_code);
 
 struct ModelFlags {
   std::string model;

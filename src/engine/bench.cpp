@@ -1,0 +1,84 @@
+#include "engine/bench.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <random>
+
+namespace stretto {
+namespace {
+
+double mean(const std::vector<double>& v) {
+  double sum = 0;
+  for (const double x : v) sum += x;
+  return v.empty() ? 0 : sum / static_cast<double>(v.size());
+}
+
+double stddev(const std::vector<double>& v) {
+  if (v.size() < 2) return 0;
+  const double m = mean(v);
+  double square = 0;
+  for (const double x : v) square += (x - m) * (x - m);
+  return std::sqrt(square / static_cast<double>(v.size() - 1));
+}
+
+std::vector<double> as_doubles(const std::vector<uint64_t>& v) { return {v.begin(), v.end()}; }
+
+std::vector<int32_t> random_tokens(std::mt19937_64& random, uint64_t n, uint64_t vocab) {
+  std::vector<int32_t> out(n);
+  for (int32_t& id : out) id = static_cast<int32_t>(random() % vocab);
+  return out;
+}
+
+}  // namespace
+
+std::string BenchTest::name() const {
+  std::string out;
+  if (n_prompt > 0) out += fmt::format("pp{}", n_prompt);
+  if (n_prompt > 0 && n_gen > 0) out += "+";
+  if (n_gen > 0) out += fmt::format("tg{}", n_gen);
+  if (n_depth > 0) out += fmt::format(" @ d{}", n_depth);
+  return out;
+}
+
+double BenchSamples::average_ns() const { return mean(as_doubles(ns)); }
+double BenchSamples::stddev_ns() const { return stddev(as_doubles(ns)); }
+std::vector<double> BenchSamples::tokens_per_second() const {
+  std::vector<double> out;
+  for (const uint64_t t : ns)
+    out.push_back(1e9 * static_cast<double>(test.n_prompt + test.n_gen) /
+                  static_cast<double>(std::max<uint64_t>(t, 1)));
+  return out;
+}
+double BenchSamples::average_ts() const { return mean(tokens_per_second()); }
+double BenchSamples::stddev_ts() const { return stddev(tokens_per_second()); }
+double BenchSamples::median_ts() const {
+  std::vector<double> v = tokens_per_second();
+  if (v.empty()) return 0;
+  std::sort(v.begin(), v.end());
+  return v.size() % 2 == 1 ? v[v.size() / 2] : (v[v.size() / 2 - 1] + v[v.size() / 2]) / 2;
+}
+
+BenchSamples run_bench(Session& session, const BenchTest& test, const BenchOptions& options) {
+  std::mt19937_64 random(options.seed);
+  session.rewind(0);
+  if (test.n_depth > 0) session.append(random_tokens(random, test.n_depth, session.vocab_size()), options.chunk);
+  BenchSamples out{.test = test, .ns = {}};
+  for (int i = options.warmup ? -1 : 0; i < options.repetitions; ++i) {
+    if (options.proceed && !options.proceed(test, i)) break;
+    session.rewind(test.n_depth);
+    const std::vector<int32_t> prompt = random_tokens(random, test.n_prompt, session.vocab_size());
+    const std::vector<int32_t> generated = random_tokens(random, test.n_gen, session.vocab_size());
+    const auto start = std::chrono::steady_clock::now();
+    if (!prompt.empty()) session.append(prompt, options.chunk);
+    for (const int32_t& id : generated) session.append(std::span(&id, 1));
+    const auto time = std::chrono::steady_clock::now() - start;
+    if (i >= 0)
+      out.ns.push_back(static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(time).count()));
+  }
+  return out;
+}
+
+}  // namespace stretto

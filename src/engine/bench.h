@@ -1,0 +1,43 @@
+// The measurements of `stretto bench`: prompt processing and token generation at a depth, as llama-bench defines them
+// (random tokens; tokenising, sampling and detokenising are not timed).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "engine/session.h"
+
+namespace stretto {
+
+struct BenchTest {
+  uint64_t n_prompt = 0;     // tokens appended in chunks
+  uint64_t n_gen = 0;        // then tokens one by one
+  uint64_t n_depth = 0;      // tokens already in the context, not timed
+  std::string name() const;  // "pp512", "tg128", "pp512+tg128", "pp512 @ d4096"
+};
+
+struct BenchSamples {
+  BenchTest test;
+  std::vector<uint64_t> ns;  // one per repetition, the warm-up left out
+  double average_ns() const;
+  double stddev_ns() const;  // of the sample, 0 for one
+  std::vector<double> tokens_per_second() const;
+  double average_ts() const;
+  double stddev_ts() const;
+  double median_ts() const;
+};
+
+struct BenchOptions {
+  int repetitions = 5;
+  bool warmup = true;
+  uint64_t chunk = 0;
+  uint64_t seed = 1;  // of the random tokens
+  // Called before every repetition; false ends the measurement early (what was measured stays).
+  std::function<bool(const BenchTest&, int repetition)> proceed;
+};
+
+BenchSamples run_bench(Session& session, const BenchTest& test, const BenchOptions& options);
+
+}  // namespace stretto
