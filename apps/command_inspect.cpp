@@ -66,7 +66,7 @@ void add_inspect(CLI::App& app, int&) {
   c->add_flag("--json", o->json, "everything as JSON on stdout");
   c->callback([o] {
     set_quiet(o->common.quiet);
-    const auto checkpoint = open_checkpoint(o->common.model, {.metadata_only = true});
+    const auto checkpoint = open_checkpoint(o->common.model);
     o->json ? print_json(*checkpoint) : print_text(*checkpoint);
   });
 }

@@ -51,8 +51,8 @@ std::unique_ptr<Checkpoint> open_file(const fs::path& path, const OpenOptions& o
   if (extension == ".safetensors") return open_safetensors_model(path, options);
   for (const std::string_view pickled : {".bin", ".pt", ".pth"}) {
     if (extension == pickled) {
-      fail(ErrorKind::kUnsupported, "{}: pickled weights are not read directly; convert them first: stretto convert {}",
-           path.string(), path.string());
+      fail(ErrorKind::kUnsupported, "{}: pickled weights are not read; save them as safetensors beside a config.json",
+           path.string());
     }
   }
   return open_gguf(path, options);  // its own message says what the file begins with

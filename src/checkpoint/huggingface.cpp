@@ -233,6 +233,7 @@ class HuggingFaceCheckpoint final : public Checkpoint {
     container_ = Container::kHuggingFace;
     path_ = dir;
     const std::optional<fs::path> config = find_side_file(dir, "config.json");
+    if (!config && options.metadata_only && has_tokenizer(dir)) return;  // a tokenizer on its own
     if (!config) no_config();
     metadata_ = flatten_config(read_small_file(*config, kMaxConfigBytes), config->string());
     if (options.metadata_only) return;
@@ -246,6 +247,9 @@ class HuggingFaceCheckpoint final : public Checkpoint {
   }
 
  private:
+  static bool has_tokenizer(const fs::path& dir) {
+    return find_side_file(dir, "tokenizer.json") || find_side_file(dir, "vocab.json");
+  }
   [[noreturn]] void no_config() const {
     const std::vector<std::string> gguf = names_with_extension(path_, ".gguf");
     if (gguf.empty()) fail(ErrorKind::kNotFound, "{}: the directory has no config.json", path_.string());
@@ -303,8 +307,8 @@ class HuggingFaceCheckpoint final : public Checkpoint {
     for (const std::string_view extension : {".bin", ".pt", ".pth"}) {
       const std::vector<std::string> pickled = names_with_extension(path_, extension);
       if (pickled.empty()) continue;
-      fail(ErrorKind::kUnsupported, "{}: the weights are pickled; convert them first: stretto convert {}",
-           (path_ / pickled.front()).string(), path_.string());
+      fail(ErrorKind::kUnsupported, "{}: pickled weights are not read; save them as safetensors",
+           (path_ / pickled.front()).string());
     }
     fail(ErrorKind::kNotFound, "{}: the directory has config.json but no *.safetensors weights", path_.string());
   }

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "program/plan.h"
 #include "program/print.h"
+#include "text/hf_tokenizer.h"
 
 namespace stretto {
 
@@ -70,15 +71,21 @@ void Engine::load(const Checkpoint& checkpoint, const Backend& backend, const En
 LoadedTokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view force_pre, const EngineLog& log) {
   LoadedTokenizer out;
   if (checkpoint.container() == Container::kHuggingFace) {
-    out.missing_reason = checkpoint.path().string() + ": reading tokenizer.json is not supported; use --tokens";
-    return out;
+    const HfTokenizerFiles files = read_hf_tokenizer_files(checkpoint);
+    if (!has_hf_tokenizer(files)) {
+      out.missing_reason = checkpoint.path().string() + ": no tokenizer.json in this directory; use --tokens";
+      return out;
+    }
+    if (!force_pre.empty()) fail(ErrorKind::kBadArgument, "--pre {}: tokenizer.json names its own rules", force_pre);
+    out.tokenizer = make_hf_tokenizer(files);
+  } else {
+    const std::string kind = checkpoint.metadata().get_string("tokenizer.ggml.model").value_or("no_vocab");
+    if (kind == "no_vocab" || kind == "none") {
+      out.missing_reason = checkpoint.path().string() + ": this model has no tokenizer; use --tokens";
+      return out;
+    }
+    out.tokenizer = make_tokenizer(checkpoint.metadata(), force_pre);
   }
-  const std::string kind = checkpoint.metadata().get_string("tokenizer.ggml.model").value_or("no_vocab");
-  if (kind == "no_vocab" || kind == "none") {
-    out.missing_reason = checkpoint.path().string() + ": this model has no tokenizer; use --tokens";
-    return out;
-  }
-  out.tokenizer = make_tokenizer(checkpoint.metadata(), force_pre);
   for (const std::string& w : out.tokenizer->warnings()) log.line("warning: tokenizer: " + w);
   return out;
 }

@@ -50,7 +50,7 @@ TEST(OpenCheckpoint, GgufIsKnownByItsMagic) {
   expect_contains(refusal(ErrorKind::kInvalidModel, dir / "notes.txt"),
                   "magic is 68 65 6c 6c, wanted 47 47 55 46 (GGUF)");
   test::write_file(dir / "w.pth", "PK\x03\x04");
-  expect_contains(refusal(ErrorKind::kUnsupported, dir / "w.pth"), "stretto convert");
+  expect_contains(refusal(ErrorKind::kUnsupported, dir / "w.pth"), "save them as safetensors");
 }
 
 TEST(OpenCheckpoint, WeightFileOfADirectory) {

@@ -258,7 +258,7 @@ TEST_F(HuggingFaceDirectory, MissingPieces) {
   expect_contains(refusal(ErrorKind::kNotFound), "config.json but no *.safetensors weights");
   EXPECT_EQ(open(true)->metadata().get_uint("vocab_size"), 8u);
   write_file(dir_ / "pytorch_model.bin", "PK");
-  expect_contains(refusal(ErrorKind::kUnsupported), "convert them first: stretto convert");
+  expect_contains(refusal(ErrorKind::kUnsupported), "save them as safetensors");
   fs::remove(dir_ / "config.json");
   expect_contains(refusal(ErrorKind::kNotFound), "the directory has no config.json");
   write_file(dir_ / "m-Q8_0.gguf", "GGUF");
