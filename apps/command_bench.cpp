@@ -150,7 +150,7 @@ void run_bench_command(const BenchFlags& f) {
   options.kv_type = f.common.kv_cache_type().value_or(DType::kF16);
   options.strictness = f.common.strictness();
   Engine engine(*checkpoint, *backend, options, engine_log());
-  const LoadedTokenizer loaded = load_tokenizer(*checkpoint, f.common.pre, engine_log());
+  const LoadedTokenizer loaded = load_tokenizer(*checkpoint, f.common.tokenizer, engine_log());
   install_interrupt_handler();
   BenchContext context;
   context.model_path = checkpoint->path().string();

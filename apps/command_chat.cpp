@@ -20,7 +20,8 @@ struct ChatFlags {
   SamplingFlags sampling;
   std::string system, first;
   int64_t n_predict = -1;
-  bool single_turn = false;
+  std::vector<std::string> stops;
+  bool single_turn = false, ignore_eos = false;
 };
 
 constexpr const char* kHelp =
@@ -147,7 +148,7 @@ int chat_loop(Chat& chat, LineInput& input, const ChatFlags& f) {
 
 int run_chat(ChatFlags& f) {
   const auto checkpoint = open_checkpoint(f.common.model);
-  const LoadedTokenizer loaded = load_tokenizer(*checkpoint, f.common.pre, engine_log());
+  const LoadedTokenizer loaded = load_tokenizer(*checkpoint, f.common.tokenizer, engine_log());
   if (!loaded.tokenizer) fail(ErrorKind::kUnsupported, "{}", loaded.missing_reason);
   parse_chat_template(*loaded.tokenizer);  // refuse before loading
   const auto backend = open_device(f.common.device);
@@ -161,7 +162,8 @@ int run_chat(ChatFlags& f) {
   GenerateParams params;
   params.max_tokens = f.n_predict;
   params.sampling = f.sampling.resolve(*checkpoint);
-  params.stop_ids = end_ids(*checkpoint, loaded.tokenizer.get());
+  params.stop_strings = f.stops;
+  if (!f.ignore_eos) params.stop_ids = end_ids(*checkpoint, loaded.tokenizer.get());
   install_interrupt_handler();
   LineInput input(history_path());
   if (input.is_terminal()) remark("/help lists the commands");
@@ -179,9 +181,11 @@ void add_chat(CLI::App& app, int& exit_code) {
   c->add_option("-p,--prompt", f->first, "the first message");
   c->add_option("--system,--system-prompt", f->system, "system message");
   c->add_option("-n,--predict,--n-predict", f->n_predict, "most tokens of one answer; -1 = until the model stops");
-  c->add_option("--pre", f->common.pre, "force a pre-tokenizer by name");
+  add_tokenizer_flags(*c, f->common);
   c->add_flag("--single-turn", f->single_turn, "leave after one answer");
   f->sampling.add_to(*c);
+  c->add_option("--stop,-r,--reverse-prompt", f->stops, "end an answer at this text (repeatable)");
+  c->add_flag("--ignore-eos", f->ignore_eos, "go on after an end-of-generation token");
   c->callback([f, &exit_code] {
     set_quiet(f->common.quiet);
     exit_code = run_chat(*f);

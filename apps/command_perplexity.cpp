@@ -96,7 +96,7 @@ std::vector<int32_t> text_tokens(const PerplexityFlags& f, const Checkpoint& che
   *bos = -1;
   if (!f.tokens.empty()) return parse_tokens(f.tokens);
   if (f.file.empty()) fail(ErrorKind::kBadArgument, "perplexity: which text? (-f FILE)");
-  const LoadedTokenizer loaded = load_tokenizer(checkpoint, f.common.pre, engine_log());
+  const LoadedTokenizer loaded = load_tokenizer(checkpoint, f.common.tokenizer, engine_log());
   if (!loaded.tokenizer) fail(ErrorKind::kUnsupported, "{}", loaded.missing_reason);
   if (loaded.tokenizer->adds_bos()) *bos = *loaded.tokenizer->bos();
   return loaded.tokenizer->encode(read_file(f.file), {.add_special = true, .parse_special = false});

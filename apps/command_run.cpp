@@ -87,7 +87,7 @@ uint64_t context_for(const RunOptions& o, size_t n_prompt) {
 
 int run(const RunOptions& o) {
   const auto checkpoint = open_checkpoint(o.common.model);
-  const LoadedTokenizer loaded = load_tokenizer(*checkpoint, o.common.pre, engine_log());
+  const LoadedTokenizer loaded = load_tokenizer(*checkpoint, o.common.tokenizer, engine_log());
   const Tokenizer* tokenizer = loaded.tokenizer.get();
   const std::vector<int32_t> prompt = prompt_ids(o, tokenizer, loaded.missing_reason);
   const auto backend = open_device(o.common.device);
@@ -131,7 +131,7 @@ void add_run(CLI::App& app, int& exit_code) {
   c->add_flag("--chat", o->chat, "wrap the prompt in the model's chat template");
   c->add_option("--system,--system-prompt", o->system, "system message for --chat");
   c->add_option("-n,--predict,--n-predict", o->n_predict, "tokens to generate; -1 = until the model stops");
-  c->add_option("--pre", o->common.pre, "force a pre-tokenizer by name");
+  add_tokenizer_flags(*c, o->common);
   o->sampling.add_to(*c);
   c->add_option("--stop,-r,--reverse-prompt", o->stops, "end the answer at this text (repeatable)");
   c->add_flag("--ignore-eos", o->ignore_eos, "go on after an end-of-generation token");

@@ -32,7 +32,7 @@ Json list_in(Json value, const char* key, const std::string& path) {
 
 void run_template(const TemplateOptions& o) {
   const auto checkpoint = open_checkpoint(o.common.model, {.metadata_only = true});
-  const LoadedTokenizer loaded = load_tokenizer(*checkpoint, "", engine_log());
+  const LoadedTokenizer loaded = load_tokenizer(*checkpoint, o.common.tokenizer, engine_log());
   jinja::ChatRequest request;
   request.messages = list_in(read_json(o.messages), "messages", o.messages);
   if (!o.tools.empty()) request.tools = list_in(read_json(o.tools), "tools", o.tools);

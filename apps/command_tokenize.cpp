@@ -13,13 +13,13 @@ namespace {
 
 struct TokenizeOptions {
   ModelFlags common;
-  std::string text, file, tokens, pre;
+  std::string text, file, tokens;
   bool parse_special = false, no_special = false, json = false, show_special = false;
 };
 
 std::unique_ptr<const Tokenizer> open_tokenizer(const TokenizeOptions& o) {
   const auto checkpoint = open_checkpoint(o.common.model, {.metadata_only = true});
-  LoadedTokenizer loaded = load_tokenizer(*checkpoint, o.pre, engine_log());
+  LoadedTokenizer loaded = load_tokenizer(*checkpoint, o.common.tokenizer, engine_log());
   if (!loaded.tokenizer) fail(ErrorKind::kUnsupported, "{}", loaded.missing_reason);
   return std::move(loaded.tokenizer);
 }
@@ -56,7 +56,7 @@ void add_tokenize(CLI::App& app, int&) {
   t->add_option("-f,--file", o->file, "a file with the text (-: standard input)");
   t->add_flag("--parse-special", o->parse_special, "special tokens written out in the text become those tokens");
   t->add_flag("--no-special", o->no_special, "do not add bos / eos");
-  t->add_option("--pre", o->pre, "force a pre-tokenizer by name");
+  add_tokenizer_flags(*t, o->common);
   t->add_flag("--json", o->json, "{\"tokens\": [...]} on stdout");
   t->callback([o, text] {
     set_quiet(o->common.quiet);
@@ -66,7 +66,7 @@ void add_tokenize(CLI::App& app, int&) {
   CLI::App* d = app.add_subcommand("detokenize", "token ids to text");
   add_model_flags(*d, o->common);
   d->add_option("--tokens", o->tokens, "ids 1,2,3 or @FILE")->required();
-  d->add_option("--pre", o->pre, "force a pre-tokenizer by name");
+  add_tokenizer_flags(*d, o->common);
   d->add_flag("--show-special", o->show_special, "print special tokens too");
   d->add_flag("--json", o->json, "{\"text\": ...} on stdout");
   d->callback([o] {

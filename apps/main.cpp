@@ -36,6 +36,7 @@ int run_command_line(int argc, char** argv) {
                             add_perplexity, add_doctor})
     add(app, exit_code);
   RewrittenArguments rewritten = rewrite_arguments({argv + 1, argv + argc});
+  const std::vector<std::string> words = rewritten.arguments;
   std::reverse(rewritten.arguments.begin(), rewritten.arguments.end());  // as CLI11's vector parser wants them
   try {
     for (const std::string& r : rewritten.remarks) remark(r);
@@ -44,6 +45,12 @@ int run_command_line(int argc, char** argv) {
     return app.exit(e);  // --help, --version
   } catch (const CLI::ExtrasError&) {
     return report(explain_unknown(app.remaining(true).front(), named_command(app)),
+                  static_cast<int>(ErrorKind::kBadArgument));
+  } catch (const CLI::RequiredError& e) {
+    // CLI11 misses the subcommand before it looks at the word that should have been one.
+    const bool unknown =
+        named_command(app).get_name() == "stretto" && !words.empty() && !words.front().starts_with("-");
+    return report(unknown ? explain_unknown(words.front(), app) : std::string(e.what()) + " (stretto --help)",
                   static_cast<int>(ErrorKind::kBadArgument));
   } catch (const CLI::ParseError& e) {
     const std::string command = named_command(app).get_name();

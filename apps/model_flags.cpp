@@ -21,6 +21,20 @@ void add_model_flags(CLI::App& command, ModelFlags& o) {
   command.add_flag("-q,--quiet", o.quiet, "no remarks on stderr (errors still appear)");
 }
 
+void add_tokenizer_flags(CLI::App& command, ModelFlags& o) {
+  command.add_option("--pre", o.tokenizer.force_pre, "GGUF: force a pre-tokenizer by name");
+  command
+      .add_option_function<std::string>(
+          "--add-bos",
+          [&o](const std::string& value) {
+            if (value != "file") o.tokenizer.add_bos = value == "on";
+          },
+          "tokenizer.json: bos before a text: on, off, or file (as the file says)")
+      ->check(CLI::IsMember({"on", "off", "file"}));
+  command.add_flag("--fix-mistral-regex", o.tokenizer.fix_mistral_regex,
+                   "tokenizer.json: the right expression for Mistral files that carry a wrong one");
+}
+
 void add_device_flags(CLI::App& command, ModelFlags& o) {
   command.add_option("--device", o.device.device, "cpu, cuda[:N] or oracle (default: cuda if usable, else cpu)")
       ->envname("STRETTO_DEVICE");

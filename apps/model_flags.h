@@ -30,7 +30,7 @@ struct ModelFlags {
   uint64_t n_ctx = 0;
   uint64_t chunk = 512;
   std::string kv_type = "auto";
-  std::string pre;
+  TokenizerOptions tokenizer;
   bool lenient = false;
   bool quiet = false;
 
@@ -40,6 +40,8 @@ struct ModelFlags {
 
 // MODEL, --lenient, --quiet.
 void add_model_flags(CLI::App& command, ModelFlags& o);
+// --pre, --add-bos, --fix-mistral-regex.
+void add_tokenizer_flags(CLI::App& command, ModelFlags& o);
 // --device, -t, --cpu-isa, -c, -b, -ctk (via --cache-type-k).
 void add_device_flags(CLI::App& command, ModelFlags& o);
 

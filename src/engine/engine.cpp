@@ -68,7 +68,7 @@ void Engine::load(const Checkpoint& checkpoint, const Backend& backend, const En
                        states.empty() ? std::string() : fmt::format(", cache {}", name(states.front().type))));
 }
 
-LoadedTokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view force_pre, const EngineLog& log) {
+LoadedTokenizer load_tokenizer(const Checkpoint& checkpoint, const TokenizerOptions& options, const EngineLog& log) {
   LoadedTokenizer out;
   if (checkpoint.container() == Container::kHuggingFace) {
     const HfTokenizerFiles files = read_hf_tokenizer_files(checkpoint);
@@ -76,15 +76,17 @@ LoadedTokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view fo
       out.missing_reason = checkpoint.path().string() + ": no tokenizer.json in this directory; use --tokens";
       return out;
     }
-    if (!force_pre.empty()) fail(ErrorKind::kBadArgument, "--pre {}: tokenizer.json names its own rules", force_pre);
-    out.tokenizer = make_hf_tokenizer(files);
+    if (!options.force_pre.empty())
+      fail(ErrorKind::kBadArgument, "--pre {}: tokenizer.json names its own rules", options.force_pre);
+    out.tokenizer =
+        make_hf_tokenizer(files, {.add_bos = options.add_bos, .fix_mistral_regex = options.fix_mistral_regex});
   } else {
     const std::string kind = checkpoint.metadata().get_string("tokenizer.ggml.model").value_or("no_vocab");
     if (kind == "no_vocab" || kind == "none") {
       out.missing_reason = checkpoint.path().string() + ": this model has no tokenizer; use --tokens";
       return out;
     }
-    out.tokenizer = make_tokenizer(checkpoint.metadata(), force_pre);
+    out.tokenizer = make_tokenizer(checkpoint.metadata(), options.force_pre);
   }
   for (const std::string& w : out.tokenizer->warnings()) log.line("warning: tokenizer: " + w);
   return out;

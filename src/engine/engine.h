@@ -60,7 +60,12 @@ struct LoadedTokenizer {
   std::unique_ptr<const Tokenizer> tokenizer;
   std::string missing_reason;
 };
-LoadedTokenizer load_tokenizer(const Checkpoint& checkpoint, std::string_view force_pre, const EngineLog& log);
+struct TokenizerOptions {
+  std::string force_pre;                       // GGUF: a pre-tokenizer by name
+  std::optional<bool> add_bos = std::nullopt;  // tokenizer.json: bos before a text, whatever the file says
+  bool fix_mistral_regex = false;              // tokenizer.json: see HfTokenizerOptions
+};
+LoadedTokenizer load_tokenizer(const Checkpoint& checkpoint, const TokenizerOptions& options, const EngineLog& log);
 
 // End-of-generation ids: the tokenizer's, or what config.json / generation_config.json / GGUF keys say.
 std::vector<int32_t> end_ids(const Checkpoint& checkpoint, const Tokenizer* tokenizer);
