@@ -64,9 +64,11 @@ void print_text(const Plan& p, const PlanOptions& o, const Backend& backend) {
   out += print_roles(p.lowered, {});
   const Cost& t = p.token.total;
   out += fmt::format(
-      "\nper token: {} ops ({} when nothing is fused), {} weights, {} state, {} activations, {:.2f} GFLOP\n",
-      p.token.launches, p.token_unfused.launches, human_bytes(t.weight_bytes), human_bytes(t.state_bytes),
-      human_bytes(t.activation_bytes), static_cast<double>(t.flops) / 1e9);
+      "\nper token: {} ops in {} phases ({} ops in {} phases when nothing is fused), {} weights, {} state, {} "
+      "activations, {:.2f} GFLOP\n",
+      p.token.launches, p.token.n_phases, p.token_unfused.launches, p.token_unfused.n_phases,
+      human_bytes(t.weight_bytes), human_bytes(t.state_bytes), human_bytes(t.activation_bytes),
+      static_cast<double>(t.flops) / 1e9);
   if (o.bandwidth_gbps > 0) {
     const double us = static_cast<double>(floor_bytes(p.token)) / o.bandwidth_gbps / 1e3;
     out += fmt::format("floor at {:g} GB/s: {:.1f} us per token, {:.1f} tokens/s\n", o.bandwidth_gbps, us, 1e6 / us);
@@ -92,7 +94,7 @@ void print_json(const Plan& p, const PlanOptions& o, const Backend& backend) {
   Json ops = Json::array();
   for (size_t i = 0; i < p.lowered.nodes.size(); ++i) {
     const Node& n = p.lowered.nodes[i];
-    Json op{{"layer", n.layer}, {"role", n.role}, {"op", std::string(op_name(n.op))}};
+    Json op{{"layer", n.layer}, {"role", n.role}, {"op", std::string(op_name(n.op))}, {"phase", p.token.phase[i]}};
     op.update(json_cost(p.token.per_node[i]));
     ops.push_back(std::move(op));
   }
@@ -101,6 +103,8 @@ void print_json(const Plan& p, const PlanOptions& o, const Backend& backend) {
            {"n_ctx", p.n_ctx},
            {"ops_per_token", p.token.launches},
            {"ops_per_token_unfused", p.token_unfused.launches},
+           {"phases_per_token", p.token.n_phases},
+           {"phases_per_token_unfused", p.token_unfused.n_phases},
            {"bytes_per_token", floor_bytes(p.token)},
            {"per_token", json_cost(p.token.total)},
            {"ops", ops},

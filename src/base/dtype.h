@@ -8,6 +8,7 @@
 
 namespace stretto {
 
+// clang-format off
 enum class DType : uint8_t {
   kF32, kF16, kBF16, kF64,
   kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0,
@@ -21,6 +22,7 @@ enum class DType : uint8_t {
   kIQ2_XXS, kIQ2_XS, kIQ3_XXS, kIQ1_S, kIQ3_S, kIQ2_S, kIQ1_M, kTQ1_0, kTQ2_0, kQ1_0, kQ2_0,
   kF4, kF6_E2M3, kF6_E3M2,
 };
+// clang-format on
 
 struct DTypeInfo {
   DType type;
@@ -32,7 +34,7 @@ struct DTypeInfo {
 
 const DTypeInfo& info(DType type);
 std::optional<DType> dtype_from_ggml_id(uint32_t id);
-std::optional<DType> dtype_from_name(std::string_view name);
+std::optional<DType> dtype_from_name(std::string_view wanted);
 
 inline std::string_view name(DType type) { return info(type).name; }
 

@@ -47,6 +47,19 @@ uint64_t first_fit(const std::vector<Placed>& placed, Lifetime life, uint64_t si
   return at;
 }
 
+// Latest phase that wrote each value and state.
+struct PhaseVisitor : TensorVisitor {
+  std::vector<int> value_phase, state_phase;
+  int needs = 0;
+  std::vector<int*> writes;
+  void in(std::string_view, ValueId& id) {
+    if (id) needs = std::max(needs, value_phase[static_cast<size_t>(id.index)]);
+  }
+  void out(std::string_view, ValueId& id) { writes.push_back(&value_phase[static_cast<size_t>(id.index)]); }
+  void state_in(std::string_view, StateId& id) { needs = std::max(needs, state_phase[static_cast<size_t>(id.index)]); }
+  void state_out(std::string_view, StateId& id) { writes.push_back(&state_phase[static_cast<size_t>(id.index)]); }
+};
+
 }  // namespace
 
 BufferPlan plan_buffers(const Program& program, const StepShape& largest_step) {
@@ -100,7 +113,16 @@ uint64_t largest_context(const Program& program, const StepShape& largest_step, 
 Accounting account(const Program& program, const StepShape& step) {
   Accounting a;
   a.launches = program.nodes.size();
+  PhaseVisitor phases;
+  phases.value_phase.assign(program.tables.values.size(), 0);
+  phases.state_phase.assign(program.tables.states.size(), 0);
   for (const Node& node : program.nodes) {
+    phases.needs = 0;
+    phases.writes.clear();
+    visit_tensors(node.op, phases);
+    a.phase.push_back(phases.needs + 1);
+    for (int* written : phases.writes) *written = a.phase.back();
+    a.n_phases = std::max(a.n_phases, a.phase.back());
     a.per_node.push_back(std::visit([&](const auto& op) { return op.cost(program.tables, step); }, node.op));
     a.total += a.per_node.back();
   }

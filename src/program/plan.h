@@ -33,6 +33,10 @@ struct Accounting {
   std::vector<Cost> per_node;
   Cost total;
   uint64_t launches = 0;  // ops of the program as it stands
+  // The phase each op belongs to, from 1: one more than the latest op that it depends on through a value or a state.
+  // Ops of one phase could run side by side; between phases everything waits for everything.
+  std::vector<int> phase;
+  int n_phases = 0;
 };
 Accounting account(const Program& program, const StepShape& step);
 

@@ -30,13 +30,14 @@ struct ShapeText : TensorVisitor {
   }
 };
 
-std::string op_line(const Program& p, size_t i, const Cost& cost) {
+// `phase` counts from the first op of the layer.
+std::string op_line(const Program& p, size_t i, const Cost& cost, int phase) {
   const Node& node = p.nodes[i];
   ShapeText shapes;
   shapes.tables = &p.tables;
   visit_tensors(node.op, shapes);
-  return fmt::format("{:<14} {:<13} {:>11} {:>10.3f} MFLOP  {}", node.role, op_name(node.op), human_bytes(cost.bytes()),
-                     static_cast<double>(cost.flops) / 1e6, shapes.text);
+  return fmt::format("{:<14} {:<13} phase {:<2} {:>10} {:>10.3f} MFLOP  {}", node.role, op_name(node.op), phase,
+                     human_bytes(cost.bytes()), static_cast<double>(cost.flops) / 1e6, shapes.text);
 }
 
 }  // namespace
@@ -59,8 +60,10 @@ std::string print_program(const Program& program, const StepShape& step, bool al
   // Layers with the same lines print once.
   std::vector<std::pair<std::string, std::vector<int>>> groups;
   std::string block;
+  int before = 0;  // phases of what came before the layer
   for (size_t i = 0; i < program.nodes.size(); ++i) {
-    block += "  " + op_line(program, i, a.per_node[i]) + "\n";
+    if (block.empty()) before = a.phase[i] - 1;
+    block += "  " + op_line(program, i, a.per_node[i], a.phase[i] - before) + "\n";
     const int layer = program.nodes[i].layer;
     const bool ends = i + 1 == program.nodes.size() || program.nodes[i + 1].layer != layer;
     if (!ends) continue;

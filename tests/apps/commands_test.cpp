@@ -221,8 +221,8 @@ TEST(Logits, RefusesBadTokensAndPlaces) {
 TEST(Plan, ShowsOpsBytesAndMemoryBeforeLoading) {
   const auto r = stretto({"plan", demo_model(), "--bandwidth", "20"});
   ASSERT_EQ(r.exit_code, 0) << r.err;
-  for (const char* word :
-       {"qwen3", "NormLinear", "attn_qkv", "ffn_down", "head", "per token", "floor at 20 GB/s", "memory at context"})
+  for (const char* word : {"qwen3", "NormLinear", "attn_qkv", "phase 1", "ffn_down", "head", "per token",
+                           "floor at 20 GB/s", "memory at context"})
     EXPECT_NE(r.out.find(word), std::string::npos) << word;
   const Json j = parse_json(stretto({"plan", demo_model(), "--json", "-c", "512"}).out, "stdout");
   EXPECT_GT(j.at("bytes_per_token").get<uint64_t>(), 8'000'000U);

@@ -1,6 +1,7 @@
 // The same model through both loaders, and models that are refused.
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -19,8 +20,9 @@ struct Pair {
   const char* architecture;
 };
 
+// Tests run side by side, each in a process of its own.
 std::filesystem::path temporary(const std::string& name) {
-  return std::filesystem::path(::testing::TempDir()) / ("stretto_" + name + ".gguf");
+  return std::filesystem::path(::testing::TempDir()) / ("stretto_" + std::to_string(getpid()) + "_" + name + ".gguf");
 }
 
 std::vector<float> logits(const Checkpoint& checkpoint, const Backend& backend, const std::vector<int32_t>& tokens) {

@@ -108,6 +108,19 @@ TEST(Account, CountsWeightsOncePerStepAndActivationsPerToken) {
   EXPECT_EQ(one.launches, s.program.nodes.size());
 }
 
+TEST(Account, PhasesFollowDependencies) {
+  const Small s;
+  const Accounting a = account(lower<PrimitiveOnly>(s.program), {});
+  // embed, norm, q, up, sum, take
+  EXPECT_EQ(a.phase, (std::vector<int>{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(a.n_phases, 6);
+  OpProgram p;
+  const ValueId x = p.input(8, std::vector<float>(8, 1.0F)), y = p.input(8, std::vector<float>(8, 2.0F)),
+                z = p.output_like(x);
+  p.recorder().emit("sum", Add{.a = x, .b = y, .out = z});
+  EXPECT_EQ(account(p.finish(z), {}).phase, (std::vector<int>{1, 1, 2, 3}));
+}
+
 TEST(Account, AttentionCountsWhatIsVisible) {
   OpProgram p;
   Recorder& r = p.recorder();
