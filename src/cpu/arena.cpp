@@ -1,9 +1,11 @@
 #include "cpu/arena.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <optional>
@@ -81,6 +83,30 @@ Arena::Arena(uint64_t bytes, std::string_view purpose) : bytes_(bytes) {
 
 Arena::~Arena() {
   if (data_ != nullptr) munmap(data_, bytes_);
+}
+
+FileMappings::FileMappings() {
+  std::ifstream maps("/proc/self/maps");
+  // begin-end rwxs offset device inode path
+  for (std::string line; std::getline(maps, line);) {
+    unsigned long begin = 0, end = 0, inode = 0;
+    char access[5] = {};
+    const int n = std::sscanf(line.c_str(), "%lx-%lx %4s %*s %*s %lu", &begin, &end, access, &inode);
+    if (n == 4 && access[3] == 's' && inode != 0) ranges_.push_back({begin, end});
+  }
+}
+
+void FileMappings::release(std::span<const std::byte> bytes) const {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto first = reinterpret_cast<uintptr_t>(bytes.data());
+  const uintptr_t begin = (first + page - 1) / page * page, end = (first + bytes.size()) / page * page;
+  for (const Range& r : ranges_)
+    if (begin < end && r.begin <= begin && end <= r.end) {
+#ifdef MADV_COLD
+      madvise(reinterpret_cast<void*>(begin), end - begin, MADV_COLD);  // the first to go when memory is short
+#endif
+      madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+    }
 }
 
 uint64_t available_host_bytes() { return std::min(meminfo_available(), cgroup_available()); }

@@ -3,8 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace stretto::cpu {
 
@@ -27,6 +29,36 @@ class Arena {
  private:
   std::byte* data_ = nullptr;
   uint64_t bytes_ = 0;
+};
+
+// Walks the memory of an arena piece by piece.
+class Cursor {
+ public:
+  static constexpr uint64_t kAlign = 64;
+  explicit Cursor(std::byte* at) : at_(at) {}
+  std::byte* take(uint64_t bytes) {
+    std::byte* const piece = at_;
+    at_ += (bytes + kAlign - 1) / kAlign * kAlign;
+    return piece;
+  }
+
+ private:
+  std::byte* at_;
+};
+
+// The shared mappings of files that this process had when the object was made.
+class FileMappings {
+ public:
+  FileMappings();
+  // Takes the pages of `bytes` out of the process where they belong to such a mapping: the next access reads them from
+  // the page cache, or from the file if the cache has dropped them meanwhile. Any other memory is left alone.
+  void release(std::span<const std::byte> bytes) const;
+
+ private:
+  struct Range {
+    uintptr_t begin, end;
+  };
+  std::vector<Range> ranges_;
 };
 
 // Memory that a plan may use now: what the kernel calls available, within the cgroup v2 limit of the process.

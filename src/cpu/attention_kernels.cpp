@@ -26,29 +26,43 @@ constexpr uint64_t kHeadTile = 4;
 
 HWY_INLINE uint64_t scores_stride(const Attend& a) { return round_up(a.n_positions, 64); }
 
-// scores[first + h, j] = scale * q[first + h] . k[j] for kHeads heads.
-template <class T, int kHeads>
-void score_heads(const Attend& a, uint64_t first) {
+// The scores of kHeads heads at positions j .. j + kPositions - 1: one chain of multiply-adds for each of them.
+template <class T, int kHeads, int kPositions>
+HWY_INLINE void score_positions(const Attend& a, uint64_t first, uint64_t j) {
   const DF d;
   const uint64_t lanes = hn::Lanes(d), n_full = a.head_dim / lanes * lanes;
   const float* q = a.q + first * a.head_dim;
-  float* scores = a.scores + first * scores_stride(a);
-  for (uint64_t j = 0; j < a.n_positions; ++j) {
-    const T* k = reinterpret_cast<const T*>(a.k + j * a.stride_bytes);
-    VF acc[kHeads];
-    for (int h = 0; h < kHeads; ++h) acc[h] = hn::Zero(d);
-    for (uint64_t i = 0; i < n_full; i += lanes) {
-      const VF kv = load_float(d, k + i);
-      for (int h = 0; h < kHeads; ++h)
-        acc[h] = hn::MulAdd(kv, hn::LoadU(d, q + static_cast<uint64_t>(h) * a.head_dim + i), acc[h]);
-    }
-    for (int h = 0; h < kHeads; ++h) {
-      float sum = hn::GetLane(hn::SumOfLanes(d, acc[h]));
-      for (uint64_t i = n_full; i < a.head_dim; ++i)
-        sum += load_one(k + i) * q[static_cast<uint64_t>(h) * a.head_dim + i];
-      scores[static_cast<uint64_t>(h) * scores_stride(a) + j] = a.scale * sum;
+  float* scores = a.scores + first * scores_stride(a) + j;
+  const T* k[kPositions];
+  VF acc[kPositions][kHeads];
+  for (int p = 0; p < kPositions; ++p) {
+    k[p] = reinterpret_cast<const T*>(a.k + (j + static_cast<uint64_t>(p)) * a.stride_bytes);
+    for (int h = 0; h < kHeads; ++h) acc[p][h] = hn::Zero(d);
+  }
+  for (uint64_t i = 0; i < n_full; i += lanes) {
+    VF qv[kHeads];
+    for (int h = 0; h < kHeads; ++h) qv[h] = hn::LoadU(d, q + static_cast<uint64_t>(h) * a.head_dim + i);
+    for (int p = 0; p < kPositions; ++p) {
+      const VF kv = load_float(d, k[p] + i);
+      for (int h = 0; h < kHeads; ++h) acc[p][h] = hn::MulAdd(kv, qv[h], acc[p][h]);
     }
   }
+  for (int p = 0; p < kPositions; ++p)
+    for (int h = 0; h < kHeads; ++h) {
+      float sum = hn::GetLane(hn::SumOfLanes(d, acc[p][h]));
+      for (uint64_t i = n_full; i < a.head_dim; ++i)
+        sum += load_one(k[p] + i) * q[static_cast<uint64_t>(h) * a.head_dim + i];
+      scores[static_cast<uint64_t>(h) * scores_stride(a) + static_cast<uint64_t>(p)] = a.scale * sum;
+    }
+}
+
+// scores[first + h, j] = scale * q[first + h] . k[j] for kHeads heads.
+template <class T, int kHeads>
+void score_heads(const Attend& a, uint64_t first) {
+  constexpr int kPositions = kHeads >= 4 ? 2 : 4;
+  uint64_t j = 0;
+  for (; j + kPositions <= a.n_positions; j += kPositions) score_positions<T, kHeads, kPositions>(a, first, j);
+  for (; j < a.n_positions; ++j) score_positions<T, kHeads, 1>(a, first, j);
 }
 
 // acc[first + h, i] = sum_j p[first + h, j] * v[j, i] for one vector of dimensions at a time, kHeads heads.
@@ -78,8 +92,10 @@ HWY_INLINE void mix_dimensions(const Attend& a, uint64_t first, uint64_t dim) {
 template <class T, int kHeads>
 void mix_heads(const Attend& a, uint64_t first) {
   const uint64_t lanes = hn::Lanes(DF());
+  constexpr int kVectors = kHeads >= 4 ? 2 : 4;
   uint64_t dim = 0;
-  for (; dim + 2 * lanes <= a.head_dim; dim += 2 * lanes) mix_dimensions<T, kHeads, 2>(a, first, dim);
+  for (; dim + kVectors * lanes <= a.head_dim; dim += kVectors * lanes)
+    mix_dimensions<T, kHeads, kVectors>(a, first, dim);
   for (; dim + lanes <= a.head_dim; dim += lanes) mix_dimensions<T, kHeads, 1>(a, first, dim);
   for (; dim < a.head_dim; ++dim)
     for (uint64_t h = first; h < first + kHeads; ++h) {
@@ -113,12 +129,14 @@ void soften(const Attend& a, uint64_t head) {
 
 template <class T>
 void attend(const Attend& a) {
-  const uint64_t n_tiled = a.n_heads / kHeadTile * kHeadTile;
-  for (uint64_t h = 0; h < n_tiled; h += kHeadTile) score_heads<T, kHeadTile>(a, h);
-  for (uint64_t h = n_tiled; h < a.n_heads; ++h) score_heads<T, 1>(a, h);
-  for (uint64_t h = 0; h < a.n_heads; ++h) soften(a, h);
-  for (uint64_t h = 0; h < n_tiled; h += kHeadTile) mix_heads<T, kHeadTile>(a, h);
-  for (uint64_t h = n_tiled; h < a.n_heads; ++h) mix_heads<T, 1>(a, h);
+  uint64_t h = 0;
+  for (; h + kHeadTile <= a.n_heads; h += kHeadTile) score_heads<T, kHeadTile>(a, h);
+  for (; h + 2 <= a.n_heads; h += 2) score_heads<T, 2>(a, h);
+  for (; h < a.n_heads; ++h) score_heads<T, 1>(a, h);
+  for (h = 0; h < a.n_heads; ++h) soften(a, h);
+  for (h = 0; h + kHeadTile <= a.n_heads; h += kHeadTile) mix_heads<T, kHeadTile>(a, h);
+  for (; h + 2 <= a.n_heads; h += 2) mix_heads<T, 2>(a, h);
+  for (; h < a.n_heads; ++h) mix_heads<T, 1>(a, h);
 }
 
 void store_f32(const float* x, uint64_t n, std::byte* out) { std::memcpy(out, x, n * sizeof(float)); }

@@ -7,10 +7,10 @@ namespace stretto::cpu {
 
 bool supports(const Embed& op, const Tables& t) { return multiplies(op.table, t); }
 
-void plan(const Embed& op, Planner& p) { p.matrix(op.table); }
+void plan(const Embed& op, Planner& p) { p.lookup(op.table); }
 
 void run(const Embed& op, const Machine& m, Worker& w) {
-  const Matrix& table = m.matrix(op.table);
+  const Matrix& table = m.lookup(op.table);
   const uint64_t width = m.width(op.out);
   w.share(m.n_tokens(), 1, [&](uint64_t t) {
     const auto token = static_cast<uint64_t>(m.step.tokens[t]);

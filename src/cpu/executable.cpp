@@ -8,24 +8,7 @@
 namespace stretto::cpu {
 namespace {
 
-constexpr uint64_t kAlign = 64;
-
-uint64_t matrix_bytes(const WeightInfo& w) { return round_up(w.bytes(), kAlign); }
-uint64_t vector_bytes(const WeightInfo& w) { return round_up(w.shape.elements() * sizeof(float), kAlign); }
-
-// Walks the memory of an arena piece by piece.
-class Cursor {
- public:
-  explicit Cursor(std::byte* at) : at_(at) {}
-  std::byte* take(uint64_t bytes) {
-    std::byte* const piece = at_;
-    at_ += round_up(bytes, kAlign);
-    return piece;
-  }
-
- private:
-  std::byte* at_;
-};
+constexpr uint64_t kAlign = Cursor::kAlign;
 
 }  // namespace
 
@@ -54,6 +37,7 @@ Planner CpuExecutable::plan() const {
   planner.program = &program_;
   planner.options = options_;
   planner.matrices.resize(t.weights.size());
+  planner.lookups.resize(t.weights.size());
   planner.vectors.resize(t.weights.size());
   planner.caches.resize(t.states.size());
   for (const Node& node : program_.nodes) {
@@ -68,48 +52,6 @@ Planner CpuExecutable::plan() const {
         node.op);
   }
   return planner;
-}
-
-void CpuExecutable::place_weights(const Planner& planner) {
-  const std::vector<WeightInfo>& weights = program_.tables.weights;
-  uint64_t bytes = 0;
-  for (size_t i = 0; i < weights.size(); ++i) {
-    if (planner.matrices[i] && program_.bindings[i].contiguous(weights[i].type) == nullptr)
-      bytes += matrix_bytes(weights[i]);
-    if (planner.vectors[i]) bytes += vector_bytes(weights[i]);
-  }
-  weights_ = Arena(bytes, "weights that cannot be used in place");
-  Cursor cursor(weights_.data());
-  machine_.matrices.resize(weights.size());
-  machine_.vectors.resize(weights.size());
-  std::vector<std::byte> row;
-  for (size_t i = 0; i < weights.size(); ++i) {
-    const WeightInfo& info = weights[i];
-    const uint64_t n_in = info.shape.cols(), bytes_per_row = row_bytes(info.type, n_in);
-    if (planner.matrices[i]) {
-      const std::byte* data = program_.bindings[i].contiguous(info.type);
-      if (data == nullptr) {
-        std::byte* gathered = cursor.take(matrix_bytes(info));
-        program_.bindings[i].gather(info.type, gathered);
-        data = gathered;
-      }
-      machine_.matrices[i] = {.data = data,
-                              .type = info.type,
-                              .n_in = n_in,
-                              .n_rows = info.shape.rows(),
-                              .row_bytes = bytes_per_row,
-                              .kernel = tile_kernel(info.type, isa_),
-                              .integer = has_integer_dot(info.type)};
-    }
-    if (planner.vectors[i]) {
-      auto* out = reinterpret_cast<float*>(cursor.take(vector_bytes(info)));
-      row.resize(info.bytes());
-      program_.bindings[i].gather(info.type, row.data());
-      for (uint64_t r = 0; r < info.shape.rows(); ++r)
-        decode_row(info.type, row.data() + r * bytes_per_row, n_in, out + r * n_in);
-      machine_.vectors[i] = out;
-    }
-  }
 }
 
 void CpuExecutable::place_state(const Planner& planner) {

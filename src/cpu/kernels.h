@@ -11,11 +11,27 @@
 
 namespace stretto::cpu {
 
-// Vectors that a tile kernel multiplies with the same weight row while the row's codes are in registers.
+// An activation row (formats/activation.h) and behind it the integer sums that cancel the offset of unsigned codes:
+//   offset128[b] = -128 * (sum of q over block b)      offset32[k] = -32 * (sum of q over elements 16 k .. 16 k + 15)
+struct Operand {
+  const int8_t* q = nullptr;           // [n]
+  const float* scale = nullptr;        // [n / 32]
+  const float* sum = nullptr;          // [n / 32]
+  const int32_t* offset128 = nullptr;  // [n / 32]
+  const int32_t* offset32 = nullptr;   // [n / 16]
+};
+uint64_t operand_bytes(uint64_t n);  // a multiple of 64
+Operand operand_view(const std::byte* memory, uint64_t n);
+// Fills the offsets of blocks first .. first + count - 1 from their q.
+void set_operand_offsets(std::byte* memory, uint64_t n, uint64_t first, uint64_t count);
+
+// Vectors that a tile kernel multiplies with the same weight row while the row's codes are in registers: kernels of
+// stored weights up to kTile, those of packed ones (cpu/packed.h) up to kWideTile.
 inline constexpr int kTile = 4;
+inline constexpr int kWideTile = 8;
 
 // out[t][r] = rows[r] . x[t]     0 <= r < n_rows, 0 <= t < n <= kTile
-// x[t] is float[n_in] for F32, F16 and BF16 weights, else the memory of an activation_row of n_in values.
+// x[t] is float[n_in] for F32, F16 and BF16 weights, else the memory of an operand of n_in values.
 // A result depends on its row and its vector only, bit for bit: not on n, nor on which rows are asked for together.
 struct Tile {
   const std::byte* rows = nullptr;
@@ -38,8 +54,9 @@ TileKernel x86_integer_tile_kernel(DType type, const Isa& isa);
 
 // Operations on float vectors of n elements. `out` may be an input.
 struct VectorKernels {
-  // Like quantize_activation_blocks, bit for bit.
-  void (*quantize)(const float* x, const ActivationRow& row, uint64_t first, uint64_t count);
+  // Fills blocks first .. first + count - 1 of the operand of x[n]; its row like quantize_activation_blocks, bit for
+  // bit.
+  void (*quantize)(const float* x, uint64_t n, std::byte* operand, uint64_t first, uint64_t count);
   // out = x / sqrt(mean(x^2) + eps) * weight; weight may be nullptr (1).
   void (*rms_norm)(const float* x, const float* weight, float eps, uint64_t n, float* out);
   void (*add)(const float* a, const float* b, uint64_t n, float* out);

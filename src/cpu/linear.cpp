@@ -1,6 +1,8 @@
 // Linear and the fused ops around it: the vectors are normalised and quantised once, then every weight row is
-// multiplied with all of them by the thread that took it.
+// multiplied with all of them by the thread that took it. A single vector is prepared by every thread for itself, which
+// takes less time than waiting for one thread to do it.
 #include "cpu/ops.h"
+#include "cpu/packed.h"
 #include "cpu/products.h"
 
 namespace stretto::cpu {
@@ -11,28 +13,45 @@ uint64_t vector_scratch(uint64_t n, uint64_t width, bool floats) {
   return quantized_bytes(n, width) + (floats ? n * width * sizeof(float) : 0);
 }
 
-// The op's input in every form that `any_integer` asks for; ends synced.
+// Scratch of each thread for a vector of its own in both forms.
+uint64_t own_scratch(uint64_t width) { return round_up(vector_scratch(1, width, true), 64); }
+
+// The op's input in every form that `any_integer` asks for, ready for the calling thread.
 Vectors prepare(const Machine& m, Worker& w, ValueId x, bool any_integer) {
-  const Vectors v{.floats = m.value(x), .quantized = m.scratch, .n = m.rows(x), .width = m.width(x)};
-  if (any_integer) {
+  Vectors v{.floats = m.value(x), .quantized = m.scratch, .n = m.rows(x), .width = m.width(x)};
+  if (any_integer && v.n == 1) {
+    m.vec.quantize(v.floats, v.width, w.scratch, 0, v.width / kActivationBlock);
+    v.quantized = w.scratch;
+  } else if (any_integer) {
     quantize_vectors(m, w, v.floats, v.n, v.width, m.scratch);
     w.sync();
   }
   return v;
 }
 
+void plan_vectors(ValueId x, bool floats, Planner& p) {
+  const uint64_t width = p.tables()[x].width;
+  p.scratch(vector_scratch(p.max_rows(x), width, floats));
+  p.thread_scratch(own_scratch(width));
+}
+
 // The same after an RMS norm over whole rows.
 Vectors prepare_normed(const Machine& m, Worker& w, ValueId x, WeightId norm, float eps, bool any_integer) {
   const uint64_t n = m.rows(x), width = m.width(x);
-  auto* floats = reinterpret_cast<float*>(m.scratch + quantized_bytes(n, width));
-  w.share(n, 1, [&](uint64_t r) {
+  std::byte* const memory = n == 1 ? w.scratch : m.scratch;
+  auto* floats = reinterpret_cast<float*>(memory + quantized_bytes(n, width));
+  const auto prepare_row = [&](uint64_t r) {
     m.vec.rms_norm(m.value(x) + r * width, m.vector(norm), eps, width, floats + r * width);
     if (!any_integer) return;
-    const ActivationRow out = activation_row(m.scratch + r * activation_row_bytes(width), width);
-    m.vec.quantize(floats + r * width, out, 0, width / kActivationBlock);
-  });
-  w.sync();
-  return {.floats = floats, .quantized = m.scratch, .n = n, .width = width};
+    m.vec.quantize(floats + r * width, width, memory + r * operand_bytes(width), 0, width / kActivationBlock);
+  };
+  if (n == 1) {
+    prepare_row(0);
+  } else {
+    w.share(n, 1, prepare_row);
+    w.sync();
+  }
+  return {.floats = floats, .quantized = memory, .n = n, .width = width};
 }
 
 }  // namespace
@@ -42,7 +61,7 @@ bool supports(const Linear& op, const Tables& t) { return multiplies(op.w, t) &&
 void plan(const Linear& op, Planner& p) {
   p.matrix(op.w);
   p.vector(op.bias);
-  p.scratch(vector_scratch(p.max_rows(op.x), p.tables()[op.x].width, false));
+  plan_vectors(op.x, false, p);
 }
 
 void run(const Linear& op, const Machine& m, Worker& w) {
@@ -56,7 +75,7 @@ bool supports(const LinearAdd& op, const Tables& t) { return multiplies(op.w, t)
 void plan(const LinearAdd& op, Planner& p) {
   p.matrix(op.w);
   p.vector(op.bias);
-  p.scratch(vector_scratch(p.max_rows(op.x), p.tables()[op.x].width, false));
+  plan_vectors(op.x, false, p);
 }
 
 void run(const LinearAdd& op, const Machine& m, Worker& w) {
@@ -78,7 +97,7 @@ void plan(const NormLinear& op, Planner& p) {
     p.matrix(part.w);
     p.vector(part.bias);
   }
-  p.scratch(vector_scratch(p.max_rows(op.x), p.tables()[op.x].width, true));
+  plan_vectors(op.x, true, p);
 }
 
 void run(const NormLinear& op, const Machine& m, Worker& w) {
@@ -107,8 +126,8 @@ void gate_up_chunk(const NormGateUp& op, const Machine& m, const Vectors& x, uin
   const Matrix &w_gate = m.matrix(op.w_gate), &w_up = m.matrix(op.w_up);
   const float *b_gate = m.vector(op.b_gate), *b_up = m.vector(op.b_up);
   const auto out = [&](uint64_t i) { return m.value(op.out) + i * w_up.n_rows + first; };
-  for (uint64_t tile = 0; tile < x.n; tile += kTile) {
-    const uint64_t n = std::min<uint64_t>(kTile, x.n - tile);
+  for (uint64_t tile = 0; tile < x.n; tile += kWideTile) {
+    const uint64_t n = std::min<uint64_t>(kWideTile, x.n - tile);
     multiply_rows(
         w_gate, first, n_rows, n, [&](uint64_t i) { return x.at(w_gate, tile + i); },
         [&](uint64_t i) { return gate + i * kGateRows; },
@@ -133,18 +152,20 @@ void plan(const NormGateUp& op, Planner& p) {
   p.matrix(op.w_up);
   p.vector(op.b_gate);
   p.vector(op.b_up);
-  p.scratch(vector_scratch(p.max_rows(op.x), p.tables()[op.x].width, true));
-  p.thread_scratch(kTile * kGateRows * sizeof(float));
+  plan_vectors(op.x, true, p);
+  p.thread_scratch(own_scratch(p.tables()[op.x].width) + kWideTile * kGateRows * sizeof(float));
 }
 
 void run(const NormGateUp& op, const Machine& m, Worker& w) {
   const Matrix& w_gate = m.matrix(op.w_gate);
   const bool any_integer = w_gate.integer || m.matrix(op.w_up).integer;
   const Vectors x = prepare_normed(m, w, op.x, op.norm, op.eps, any_integer);
-  const uint64_t chunk = std::min(kGateRows, rows_per_chunk(w_gate, w_gate.n_rows, w.n_threads()));
+  const uint64_t chunk =
+      std::min(kGateRows, round_up(rows_per_chunk(w_gate, w_gate.n_rows, w.n_threads()), kGroupRows));
+  auto* const gate = reinterpret_cast<float*>(w.scratch + own_scratch(x.width));
   w.share(div_up(w_gate.n_rows, chunk), 1, [&](uint64_t item) {
     const uint64_t first = item * chunk;
-    gate_up_chunk(op, m, x, first, std::min(chunk, w_gate.n_rows - first), reinterpret_cast<float*>(w.scratch));
+    gate_up_chunk(op, m, x, first, std::min(chunk, w_gate.n_rows - first), gate);
   });
 }
 

@@ -27,7 +27,9 @@ struct Matrix {
   uint64_t n_rows = 0;  // all leading dimensions joined
   uint64_t row_bytes = 0;
   TileKernel kernel = nullptr;
-  bool integer = false;  // multiplies activation rows (formats/activation.h), else float32 vectors
+  bool integer = false;   // multiplies operands (cpu/kernels.h), else float32 vectors
+  uint64_t tile = kTile;  // most vectors of one call of the kernel
+  uint64_t row_step = 1;  // rows are taken from multiples of this: kGroupRows where packed (cpu/packed.h)
 };
 
 // Cosines and sines of the step's positions for one rope table, with the table's scale in them.
@@ -46,7 +48,8 @@ struct Machine {
   VectorKernels vec{};
   std::vector<std::byte*> values;            // per ValueId
   std::vector<std::byte*> states;            // per StateId
-  std::vector<Matrix> matrices;              // per WeightId, where used as rows
+  std::vector<Matrix> matrices;              // per WeightId, where multiplied
+  std::vector<Matrix> lookups;               // per WeightId, where rows are copied: as stored, no kernel
   std::vector<const float*> vectors;         // per WeightId, where used as a vector of floats
   std::vector<AttentionKernels> attentions;  // per StateId, where it is a cache
   std::vector<RopeRows> ropes;
@@ -62,6 +65,7 @@ struct Machine {
   int32_t* ids(ValueId id) const { return reinterpret_cast<int32_t*>(values[static_cast<size_t>(id.index)]); }
   std::byte* state(StateId id) const { return states[static_cast<size_t>(id.index)]; }
   const Matrix& matrix(WeightId id) const { return matrices[static_cast<size_t>(id.index)]; }
+  const Matrix& lookup(WeightId id) const { return lookups[static_cast<size_t>(id.index)]; }
   // nullptr for an absent weight.
   const float* vector(WeightId id) const { return id ? vectors[static_cast<size_t>(id.index)] : nullptr; }
   const RopeRows& rope(const RopeTable* table) const {
@@ -117,6 +121,7 @@ struct Planner {
   const Program* program = nullptr;
   CompileOptions options;
   std::vector<bool> matrices;  // per WeightId
+  std::vector<bool> lookups;   // per WeightId
   std::vector<bool> vectors;   // per WeightId
   std::vector<bool> caches;    // per StateId
   std::vector<std::shared_ptr<const RopeTable>> ropes;
@@ -128,6 +133,7 @@ struct Planner {
     return tables()[id].rows == Rows::kTokens ? options.max_tokens : options.max_outputs;
   }
   void matrix(WeightId id) { matrices[static_cast<size_t>(id.index)] = true; }
+  void lookup(WeightId id) { lookups[static_cast<size_t>(id.index)] = true; }
   void vector(WeightId id) {
     if (id) vectors[static_cast<size_t>(id.index)] = true;
   }

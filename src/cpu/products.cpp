@@ -7,16 +7,17 @@ void quantize_vectors(const Machine& m, Worker& w, const float* x, uint64_t n, u
   const uint64_t n_blocks = width / kActivationBlock, parts = div_up(n_blocks, kBlocks);
   w.share(n * parts, 1, [&](uint64_t item) {
     const uint64_t row = item / parts, first = item % parts * kBlocks;
-    const ActivationRow out = activation_row(memory + row * activation_row_bytes(width), width);
-    m.vec.quantize(x + row * width, out, first, std::min(kBlocks, n_blocks - first));
+    m.vec.quantize(x + row * width, width, memory + row * operand_bytes(width), first,
+                   std::min(kBlocks, n_blocks - first));
   });
 }
 
 uint64_t rows_per_chunk(const Matrix& matrix, uint64_t n_rows, int n_threads) {
   constexpr uint64_t kChunkBytes = 64 << 10;  // stays in the second-level cache for further tiles of vectors
-  const uint64_t by_size = std::max<uint64_t>(4, kChunkBytes / matrix.row_bytes / 4 * 4);
-  const uint64_t by_threads = std::max<uint64_t>(4, div_up(n_rows, 8 * static_cast<uint64_t>(n_threads)) / 4 * 4);
-  return std::min(by_size, by_threads);
+  const uint64_t step = std::max<uint64_t>(4, matrix.row_step);
+  const uint64_t by_size = kChunkBytes / matrix.row_bytes / step * step;
+  const uint64_t by_threads = div_up(n_rows, 8 * static_cast<uint64_t>(n_threads)) / step * step;
+  return std::max(step, std::min(by_size, by_threads));
 }
 
 namespace {

@@ -8,20 +8,20 @@ namespace stretto::cpu {
 // Some vectors of equal width in the forms that weights multiply.
 struct Vectors {
   const float* floats = nullptr;         // [n, width]
-  const std::byte* quantized = nullptr;  // n activation rows; may be nullptr when no weight needs them
+  const std::byte* quantized = nullptr;  // n operands; may be nullptr when no weight needs them
   uint64_t n = 0;
   uint64_t width = 0;
 
   // Vector i as `w` wants it.
   const std::byte* at(const Matrix& w, uint64_t i) const {
-    if (w.integer) return quantized + i * activation_row_bytes(width);
+    if (w.integer) return quantized + i * operand_bytes(width);
     return reinterpret_cast<const std::byte*>(floats + i * width);
   }
 };
 
 // Bytes of n quantised vectors; 0 when the width is no multiple of the activation block (such weights are not integer).
 inline uint64_t quantized_bytes(uint64_t n, uint64_t width) {
-  return width % kActivationBlock == 0 ? n * activation_row_bytes(width) : 0;
+  return width % kActivationBlock == 0 ? n * operand_bytes(width) : 0;
 }
 
 // Quantises x [n, width] into `memory`; every thread calls it, then syncs.
@@ -30,7 +30,7 @@ void quantize_vectors(const Machine& m, Worker& w, const float* x, uint64_t n, u
 // Rows of a weight that a thread takes at a time.
 uint64_t rows_per_chunk(const Matrix& matrix, uint64_t n_rows, int n_threads);
 
-// out_at(i)[r] = rows[first_row + r] . x_at(i)      r < n_rows, i < n
+// out_at(i)[r] = rows[first_row + r] . x_at(i)      r < n_rows, i < n, first_row a multiple of matrix.row_step
 // then finish(i) once that vector's n_rows results are there. Runs on the calling thread.
 template <class XAt, class OutAt, class Finish>
 void multiply_rows(const Matrix& matrix, uint64_t first_row, uint64_t n_rows, uint64_t n, const XAt& x_at,
@@ -39,12 +39,12 @@ void multiply_rows(const Matrix& matrix, uint64_t first_row, uint64_t n_rows, ui
             .row_bytes = matrix.row_bytes,
             .n_rows = n_rows,
             .n_in = matrix.n_in};
-  const std::byte* x[kTile];
-  float* out[kTile];
+  const std::byte* x[kWideTile];
+  float* out[kWideTile];
   tile.x = x;
   tile.out = out;
-  for (uint64_t i = 0; i < n; i += kTile) {
-    tile.n = static_cast<int>(std::min<uint64_t>(kTile, n - i));
+  for (uint64_t i = 0; i < n; i += matrix.tile) {
+    tile.n = static_cast<int>(std::min(matrix.tile, n - i));
     for (int t = 0; t < tile.n; ++t) {
       x[t] = x_at(i + static_cast<uint64_t>(t));
       out[t] = out_at(i + static_cast<uint64_t>(t));

@@ -125,13 +125,18 @@ HWY_INLINE int32_t quantize_16(const float* x, float inverse, int8_t* q) {
   return hn::GetLane(hn::SumOfLanes(di, sum));
 }
 
-void quantize(const float* x, const ActivationRow& row, uint64_t first, uint64_t count) {
+void quantize(const float* x, uint64_t n, std::byte* operand, uint64_t first, uint64_t count) {
+  const ActivationRow row = activation_row(operand, n);
+  const Operand o = operand_view(operand, n);
+  auto* const offset128 = const_cast<int32_t*>(o.offset128);
+  auto* const offset32 = const_cast<int32_t*>(o.offset32);
   for (uint64_t b = first; b < first + count; ++b) {
     const float* xb = x + b * kActivationBlock;
     const float step = block_magnitude(xb) / 127;
     const float inverse = step != 0 ? 1 / step : 0;
     if (!std::isfinite(step) || !std::isfinite(inverse)) {
       quantize_activation_blocks(x, row, b, 1);
+      set_operand_offsets(operand, n, b, 1);
       continue;
     }
     int8_t* q = row.q + b * kActivationBlock;
@@ -140,6 +145,9 @@ void quantize(const float* x, const ActivationRow& row, uint64_t first, uint64_t
     row.sum[b] = step * static_cast<float>(low + high);
     row.half_sum[2 * b] = step * static_cast<float>(low);
     row.half_sum[2 * b + 1] = step * static_cast<float>(high);
+    offset128[b] = -128 * (low + high);
+    offset32[2 * b] = -32 * low;
+    offset32[2 * b + 1] = -32 * high;
   }
 }
 

@@ -4,7 +4,9 @@
 #include <bit>
 #include <cmath>
 
+#include "base/checked.h"
 #include "cpu/kernels.h"
+#include "cpu/packed.h"
 #include "formats/formats.h"
 #include "ops/case_builder.h"
 
@@ -25,18 +27,24 @@ struct Operands {
     rows = test::random_bytes(type, n_rows, n_in, rng);
     rows.insert(rows.begin(), std::byte{0});
     std::normal_distribution<float> normal(0.3F, spread);
-    x.assign(kTile, std::vector<float>(n_in));
+    x.assign(kWideTile, std::vector<float>(n_in));
     for (auto& v : x)
       for (float& f : v) f = normal(rng);
     if (!has_integer_dot(type)) return;
-    quantized.resize(kTile * activation_row_bytes(n_in) + 64);
+    quantized.resize(kWideTile * operand_bytes(n_in) + 64);
     aligned = quantized.data() + (64 - reinterpret_cast<uintptr_t>(quantized.data()) % 64) % 64;
-    for (uint64_t t = 0; t < kTile; ++t)
-      quantize_activation(x[t].data(), activation_row(aligned + t * activation_row_bytes(n_in), n_in));
+    quantize_all();
+  }
+  void quantize_all() {
+    for (uint64_t t = 0; t < kWideTile; ++t) {
+      std::byte* const memory = aligned + t * operand_bytes(n_in);
+      quantize_activation(x[t].data(), activation_row(memory, n_in));
+      set_operand_offsets(memory, n_in, 0, n_in / kActivationBlock);
+    }
   }
   const std::byte* vector(uint64_t t) const {
     if (aligned == nullptr) return reinterpret_cast<const std::byte*>(x[t].data());
-    return aligned + t * activation_row_bytes(n_in);
+    return aligned + t * operand_bytes(n_in);
   }
   const std::byte* row(uint64_t r) const { return rows.data() + 1 + r * row_bytes(type, n_in); }
 };
@@ -62,15 +70,15 @@ Expected expected(const Operands& o, uint64_t r, uint64_t t) {
   return e;
 }
 
-std::vector<std::vector<float>> run(const Operands& o, TileKernel kernel, int n) {
-  std::vector<std::vector<float>> out(kTile, std::vector<float>(o.n_rows, NAN));
-  const std::byte* x[kTile];
-  float* results[kTile];
+std::vector<std::vector<float>> run_rows(const Operands& o, const std::byte* rows, TileKernel kernel, int n) {
+  std::vector<std::vector<float>> out(kWideTile, std::vector<float>(o.n_rows, NAN));
+  const std::byte* x[kWideTile];
+  float* results[kWideTile];
   for (int t = 0; t < n; ++t) {
     x[t] = o.vector(static_cast<uint64_t>(t));
     results[t] = out[static_cast<size_t>(t)].data();
   }
-  kernel({.rows = o.row(0),
+  kernel({.rows = rows,
           .row_bytes = row_bytes(o.type, o.n_in),
           .n_rows = o.n_rows,
           .n_in = o.n_in,
@@ -79,6 +87,39 @@ std::vector<std::vector<float>> run(const Operands& o, TileKernel kernel, int n)
           .n = n});
   return out;
 }
+
+std::vector<std::vector<float>> run(const Operands& o, TileKernel kernel, int n) {
+  return run_rows(o, o.row(0), kernel, n);
+}
+
+// The rows of `o` packed into groups.
+std::vector<std::byte> pack(const Operands& o) {
+  const uint64_t bytes = kGroupRows * row_bytes(o.type, o.n_in);
+  std::vector<std::byte> out(div_up(o.n_rows, kGroupRows) * bytes, std::byte{0x5a});
+  for (uint64_t first = 0; first < o.n_rows; first += kGroupRows) {
+    const std::byte* rows[kGroupRows] = {};
+    for (uint64_t r = first; r < std::min(first + kGroupRows, o.n_rows); ++r) rows[r - first] = o.row(r);
+    pack_group(o.type, rows, o.n_in, out.data() + first / kGroupRows * bytes);
+  }
+  return out;
+}
+
+// The reference results, and the same for every number of vectors.
+void expect_packed_results(const Operands& o, TileKernel kernel) {
+  const std::vector<std::byte> packed = pack(o);
+  const auto all = run_rows(o, packed.data(), kernel, kWideTile);
+  for (uint64_t t = 0; t < kWideTile; ++t)
+    for (uint64_t r = 0; r < o.n_rows; ++r) {
+      const Expected e = expected(o, r, t);
+      EXPECT_NEAR(all[t][r], e.dot, 1e-6 * e.magnitude) << name(o.type) << ' ' << o.n_in << " row " << r;
+    }
+  for (int n = 1; n < kWideTile; ++n) {
+    const auto some = run_rows(o, packed.data(), kernel, n);
+    for (int t = 0; t < n; ++t) EXPECT_EQ(some[static_cast<size_t>(t)], all[static_cast<size_t>(t)]) << name(o.type);
+  }
+}
+
+constexpr DType kPackedTypes[] = {DType::kQ8_0, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
 
 class Tiles : public testing::TestWithParam<Isa> {};
 
@@ -109,16 +150,31 @@ TEST_P(Tiles, EqualTheScalarDotOfTheSameOperands) {
   }
 }
 
+TEST_P(Tiles, PackedRowsEqualTheScalarDotOfTheSameOperands) {
+  int n_kernels = 0;
+  for (const DType type : kPackedTypes) {
+    const TileKernel kernel = packed_tile_kernel(type, GetParam());
+    if (kernel == nullptr) continue;
+    ++n_kernels;
+    for (const uint64_t blocks : {1, 2, 3, 5})
+      for (const uint64_t n_rows : {16, 19, 32})
+        expect_packed_results(Operands(type, info(type).block_elements * blocks, n_rows, blocks == 5 ? 40.0F : 1.0F),
+                              kernel);
+  }
+  const bool has_avx2 = GetParam().target == HWY_AVX2 || GetParam().target == HWY_AVX3;
+  EXPECT_EQ(n_kernels, has_avx2 ? 4 : 0);
+}
+
 TEST_P(Tiles, ExtremeCodesDoNotSaturate) {
   // All activations at +-127 and all code bits set: the largest integer sums of every encoding.
   for (int i = 0; i <= static_cast<int>(DType::kMXFP4); ++i) {
     const auto type = static_cast<DType>(i);
     if (!has_integer_dot(type)) continue;
     for (const int byte : {0x00, 0x80, 0xff}) {
-      Operands o(type, 512, 2, 1.0F);
+      Operands o(type, 512, 16, 1.0F);
       visit_format(type, [&](auto format) {
         using F = decltype(format);
-        for (uint64_t b = 0; b < 2 * 512 / F::kBlockElements; ++b) {
+        for (uint64_t b = 0; b < o.n_rows * 512 / F::kBlockElements; ++b) {
           auto& block = as_blocks<F>(o.rows.data() + 1)[b];
           auto bytes = block;
           std::memset(&bytes, byte, sizeof bytes);
@@ -130,10 +186,11 @@ TEST_P(Tiles, ExtremeCodesDoNotSaturate) {
           if constexpr (requires { block.scales; }) std::memcpy(&block.scales, &bytes.scales, sizeof block.scales);
         }
       });
-      for (uint64_t t = 0; t < kTile; ++t)
+      for (uint64_t t = 0; t < kWideTile; ++t)
         for (float& f : o.x[t]) f = t % 2 == 0 ? 127.0F : -127.0F;
-      for (uint64_t t = 0; t < kTile; ++t)
-        quantize_activation(o.x[t].data(), activation_row(o.aligned + t * activation_row_bytes(512), 512));
+      o.quantize_all();
+      if (const TileKernel packed = packed_tile_kernel(type, GetParam()); packed != nullptr)
+        expect_packed_results(o, packed);
       const auto out = run(o, tile_kernel(type, GetParam()), kTile);
       for (uint64_t t = 0; t < kTile; ++t) {
         const Expected e = expected(o, 1, t);
@@ -159,12 +216,16 @@ TEST_P(Tiles, QuantisationEqualsTheReferenceBitForBit) {
   Operands expected(DType::kQ8_0, x.size(), 1, 1), actual(DType::kQ8_0, x.size(), 1, 1);
   const ActivationRow a = activation_row(expected.aligned, x.size()), b = activation_row(actual.aligned, x.size());
   quantize_activation(x.data(), a);
-  vec.quantize(x.data(), b, 0, 5);
-  vec.quantize(x.data(), b, 5, 7);
+  vec.quantize(x.data(), x.size(), actual.aligned, 0, 5);
+  vec.quantize(x.data(), x.size(), actual.aligned, 5, 7);
   EXPECT_EQ(std::memcmp(a.q, b.q, x.size()), 0);
   EXPECT_EQ(std::memcmp(a.scale, b.scale, x.size() / 32 * 4), 0);
   EXPECT_EQ(std::memcmp(a.sum, b.sum, x.size() / 32 * 4), 0);
   EXPECT_EQ(std::memcmp(a.half_sum, b.half_sum, x.size() / 16 * 4), 0);
+  set_operand_offsets(expected.aligned, x.size(), 0, x.size() / 32);
+  const Operand with = operand_view(expected.aligned, x.size()), from = operand_view(actual.aligned, x.size());
+  EXPECT_EQ(std::memcmp(with.offset128, from.offset128, x.size() / 32 * 4), 0);
+  EXPECT_EQ(std::memcmp(with.offset32, from.offset32, x.size() / 16 * 4), 0);
 }
 
 TEST_P(Tiles, TheCacheIsRoundedLikeTheScalarConversion) {

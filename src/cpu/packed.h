@@ -1,0 +1,40 @@
+// Weights repacked for the x86 kernels: row groups, so that one vector register covers the same four elements of
+// sixteen rows and the scales of the rows lie in vector lanes. A packed matrix has as many bytes as the stored one
+// (rows padded to whole groups), so a decode step reads no byte more.
+//
+// A step is four elements of all rows: 64 bytes, byte 4 r + e is element e of row r. u: a code plus its offset, so that
+// it is unsigned. Within a group, for n_in elements:
+//
+//   Q8_0   per 32 elements, 544 bytes: 8 steps of u = q + 128; f16 d[16]
+//   Q4_K   per 256 elements, 2304 bytes: per 32 elements 4 x 64 bytes, low nibbles step 2 i, high nibbles step 2 i + 1;
+//          scale bytes 3 x 64 (below); f16 d[16]; f16 dmin[16]
+//   Q5_K   as Q4_K, 2816 bytes, and after the nibbles per 32 elements 64 bytes of fifth bits, bit i for step i
+//   Q6_K   per 256 elements, 3360 bytes: per 16 elements 2 x 64 bytes of nibbles as above of u = q + 32; per 16
+//   elements
+//          64 bytes, bits 2 i and 2 i + 1 for step i; per 16 elements i8 scales[16]; f16 d[16]
+//
+// Scales lie beside their codes, not in a plane of their own: a second stream of short runs waits for memory at the
+// start of every group, which halved the rate of Q8_0.
+//
+// Scale bytes of Q4_K and Q5_K: the 6-bit values SC(0..7), MN(0..7) of 16 rows are four vectors V[i], value 4 i + k of
+// row r at byte 16 k + r. Stored are P[i] = V[i] | (V[3] >> 2 i & 3) << 6 for i < 3.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cpu/kernels.h"
+
+namespace stretto::cpu {
+
+inline constexpr uint64_t kGroupRows = 16;
+
+// The kernel for packed weights of `type`, or nullptr when they stay as stored. Tile::rows points to a group, n_rows
+// counts rows as usual, x[t] is an operand (cpu/kernels.h), n <= kWideTile.
+TileKernel packed_tile_kernel(DType type, const Isa& isa);
+
+// Packs one group; a row that is nullptr becomes zeros. `out` holds kGroupRows * row_bytes(type, n_in).
+// The type must have a packed form: Q8_0, Q4_K, Q5_K, Q6_K (CHECKed).
+void pack_group(DType type, const std::byte* const* rows, uint64_t n_in, std::byte* out);
+
+}  // namespace stretto::cpu

@@ -1,0 +1,187 @@
+// Packed weights (cpu/packed.h) times 8-bit activations on x86: with AVX-512 VNNI and with AVX2.
+#include <cstring>
+
+#include "cpu/packed.h"
+#include "formats/formats.h"
+
+#if HWY_ARCH_X86
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // the undefined operands in GCC 12's header (GCC bug 105593)
+#endif
+#include <immintrin.h>
+
+namespace stretto::cpu::packed_vnni {
+HWY_PUSH_ATTRIBUTES("avx,avx2,fma,f16c,bmi,bmi2,avx512f,avx512vl,avx512bw,avx512dq,avx512vnni");
+
+using Ints = __m512i;
+using Floats = __m512;
+
+HWY_INLINE Ints load_ints(const uint8_t* p) { return _mm512_loadu_si512(p); }
+HWY_INLINE void store_ints(uint8_t* p, Ints v) { _mm512_storeu_si512(p, v); }
+HWY_INLINE Ints zero_ints() { return _mm512_setzero_si512(); }
+HWY_INLINE Ints set_bytes(char v) { return _mm512_set1_epi8(v); }
+HWY_INLINE Ints set_one(const int32_t* p) { return _mm512_set1_epi32(*p); }
+HWY_INLINE Ints and_ints(Ints a, Ints b) { return _mm512_and_si512(a, b); }
+// a | (b & mask)
+HWY_INLINE Ints or_masked(Ints a, Ints b, Ints mask) { return _mm512_ternarylogic_epi32(a, b, mask, 0xf8); }
+// Of bytes; bits that cross into a byte must be masked off.
+template <int n>
+HWY_INLINE Ints shift_left(Ints v) {
+  return _mm512_slli_epi16(v, n);
+}
+template <int n>
+HWY_INLINE Ints shift_right(Ints v) {
+  return _mm512_srli_epi16(v, n);
+}
+HWY_INLINE Floats zero_floats() { return _mm512_setzero_ps(); }
+HWY_INLINE void store_floats(float* p, Floats v) { _mm512_storeu_ps(p, v); }
+HWY_INLINE Floats to_floats(Ints v) { return _mm512_cvtepi32_ps(v); }
+HWY_INLINE Floats mul_floats(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+HWY_INLINE Floats mul_one(Floats a, const float* b) { return _mm512_mul_ps(a, _mm512_set1_ps(*b)); }
+HWY_INLINE Floats fma_floats(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+// acc - a * b
+HWY_INLINE Floats subtract_product(Floats acc, Floats a, const float* b) {
+  return _mm512_fnmadd_ps(a, _mm512_set1_ps(*b), acc);
+}
+HWY_INLINE Floats load_halves(const uint8_t* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+HWY_INLINE __m128i load_16(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+HWY_INLINE Floats floats_of_u8(const uint8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_16(p))); }
+HWY_INLINE Floats floats_of_i8(const uint8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load_16(p))); }
+
+HWY_INLINE Ints four_of(const int8_t* q) {
+  int32_t v;
+  std::memcpy(&v, q, sizeof v);
+  return _mm512_set1_epi32(v);
+}
+// sum + four products per lane of the unsigned bytes u with q[0..3].
+HWY_INLINE Ints dot4(Ints sum, Ints u, const int8_t* q) { return _mm512_dpbusd_epi32(sum, u, four_of(q)); }
+// Codes plus 128, whose sums start at -128 * (sum of the activations).
+struct Wide {
+  Ints u;
+  HWY_INLINE explicit Wide(Ints codes) : u(codes) {}
+  HWY_INLINE Ints dot(Ints sum, const int8_t* q) const { return dot4(sum, u, q); }
+};
+HWY_INLINE Ints start_wide(const int32_t* offset) { return set_one(offset); }
+
+#include "cpu/packed_tiles.inc"
+
+HWY_POP_ATTRIBUTES
+}  // namespace stretto::cpu::packed_vnni
+
+HWY_PUSH_ATTRIBUTES("avx,avx2,fma,f16c,bmi,bmi2");
+namespace stretto::cpu::packed_avx2 {
+
+struct Ints {
+  __m256i a, b;
+};
+struct Floats {
+  __m256 a, b;
+};
+
+HWY_INLINE __m256i load_32(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+HWY_INLINE Ints load_ints(const uint8_t* p) { return {load_32(p), load_32(p + 32)}; }
+HWY_INLINE void store_ints(uint8_t* p, Ints v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v.a);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), v.b);
+}
+HWY_INLINE Ints zero_ints() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+HWY_INLINE Ints set_bytes(char v) { return {_mm256_set1_epi8(v), _mm256_set1_epi8(v)}; }
+HWY_INLINE Ints set_one(const int32_t* p) { return {_mm256_set1_epi32(*p), _mm256_set1_epi32(*p)}; }
+HWY_INLINE Ints and_ints(Ints a, Ints b) { return {_mm256_and_si256(a.a, b.a), _mm256_and_si256(a.b, b.b)}; }
+HWY_INLINE Ints or_masked(Ints a, Ints b, Ints mask) {
+  const Ints c = and_ints(b, mask);
+  return {_mm256_or_si256(a.a, c.a), _mm256_or_si256(a.b, c.b)};
+}
+template <int n>
+HWY_INLINE Ints shift_left(Ints v) {
+  return {_mm256_slli_epi16(v.a, n), _mm256_slli_epi16(v.b, n)};
+}
+template <int n>
+HWY_INLINE Ints shift_right(Ints v) {
+  return {_mm256_srli_epi16(v.a, n), _mm256_srli_epi16(v.b, n)};
+}
+HWY_INLINE Floats zero_floats() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+HWY_INLINE void store_floats(float* p, Floats v) {
+  _mm256_storeu_ps(p, v.a);
+  _mm256_storeu_ps(p + 8, v.b);
+}
+HWY_INLINE Floats to_floats(Ints v) { return {_mm256_cvtepi32_ps(v.a), _mm256_cvtepi32_ps(v.b)}; }
+HWY_INLINE Floats mul_floats(Floats a, Floats b) { return {_mm256_mul_ps(a.a, b.a), _mm256_mul_ps(a.b, b.b)}; }
+HWY_INLINE Floats mul_one(Floats a, const float* b) {
+  return mul_floats(a, {_mm256_broadcast_ss(b), _mm256_broadcast_ss(b)});
+}
+HWY_INLINE Floats fma_floats(Floats a, Floats b, Floats c) {
+  return {_mm256_fmadd_ps(a.a, b.a, c.a), _mm256_fmadd_ps(a.b, b.b, c.b)};
+}
+HWY_INLINE Floats subtract_product(Floats acc, Floats a, const float* b) {
+  const __m256 one = _mm256_broadcast_ss(b);
+  return {_mm256_fnmadd_ps(a.a, one, acc.a), _mm256_fnmadd_ps(a.b, one, acc.b)};
+}
+HWY_INLINE __m128i load_16(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+HWY_INLINE __m128i load_8(const uint8_t* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); }
+HWY_INLINE Floats load_halves(const uint8_t* p) {
+  return {_mm256_cvtph_ps(load_16(p)), _mm256_cvtph_ps(load_16(p + 16))};
+}
+HWY_INLINE Floats floats_of_u8(const uint8_t* p) {
+  return to_floats({_mm256_cvtepu8_epi32(load_8(p)), _mm256_cvtepu8_epi32(load_8(p + 8))});
+}
+HWY_INLINE Floats floats_of_i8(const uint8_t* p) {
+  return to_floats({_mm256_cvtepi8_epi32(load_8(p)), _mm256_cvtepi8_epi32(load_8(p + 8))});
+}
+HWY_INLINE __m256i four_of(const int8_t* q) {
+  int32_t v;
+  std::memcpy(&v, q, sizeof v);
+  return _mm256_set1_epi32(v);
+}
+// Pairs are summed in 16 bits with saturation, which neither codes below 64 nor magnitudes up to 128 reach:
+// 2 * 128 * 127 < 2^15.
+HWY_INLINE __m256i add_dot(__m256i sum, __m256i u, __m256i a) {
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(u, a), _mm256_set1_epi16(1)));
+}
+HWY_INLINE Ints dot4(Ints sum, Ints u, const int8_t* q) {
+  const __m256i a = four_of(q);
+  return {add_dot(sum.a, u.a, a), add_dot(sum.b, u.b, a)};
+}
+// Codes plus 128 are made signed again: |w| times the activations with the sign of w; the sums start at 0.
+struct Wide {
+  Ints w;
+  Ints magnitude;
+  HWY_INLINE explicit Wide(Ints codes) {
+    const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
+    w = {_mm256_xor_si256(codes.a, flip), _mm256_xor_si256(codes.b, flip)};
+    magnitude = {_mm256_abs_epi8(w.a), _mm256_abs_epi8(w.b)};
+  }
+  HWY_INLINE Ints dot(Ints sum, const int8_t* q) const {
+    const __m256i a = four_of(q);
+    return {add_dot(sum.a, magnitude.a, _mm256_sign_epi8(a, w.a)),
+            add_dot(sum.b, magnitude.b, _mm256_sign_epi8(a, w.b))};
+  }
+};
+HWY_INLINE Ints start_wide(const int32_t*) { return zero_ints(); }
+
+#include "cpu/packed_tiles.inc"
+
+HWY_POP_ATTRIBUTES
+}  // namespace stretto::cpu::packed_avx2
+
+namespace stretto::cpu {
+
+TileKernel packed_tile_kernel(DType type, const Isa& isa) {
+  if (isa.vnni) return packed_vnni::kernel_for(type);
+  return isa.target == HWY_AVX2 || isa.target == HWY_AVX3 ? packed_avx2::kernel_for(type) : nullptr;
+}
+
+}  // namespace stretto::cpu
+
+#else
+
+namespace stretto::cpu {
+
+TileKernel packed_tile_kernel(DType, const Isa&) { return nullptr; }
+
+}  // namespace stretto::cpu
+
+#endif  // HWY_ARCH_X86
