@@ -1,10 +1,12 @@
 // Lines from a person (edited, with history) or from a pipe.
 #pragma once
 
-#include <optional>
+#include <memory>
 #include <string>
 
 namespace stretto::app {
+
+class LineEditor;  // libedit behind it
 
 class LineInput {
  public:
@@ -14,7 +16,7 @@ class LineInput {
   LineInput(const LineInput&) = delete;
   LineInput& operator=(const LineInput&) = delete;
 
-  bool is_terminal() const { return terminal_; }
+  bool is_terminal() const { return editor_ != nullptr; }
 
   enum class Status { kLine, kEnd, kInterrupted };
   // One message: a line; several when a line ends in a backslash or stands between """ marks.
@@ -22,8 +24,7 @@ class LineInput {
 
  private:
   Status read_line(const std::string& prompt, std::string& line);
-  std::string history_file_;
-  bool terminal_;
+  std::unique_ptr<LineEditor> editor_;  // on a terminal
 };
 
 }  // namespace stretto::app

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -15,6 +16,7 @@ namespace stretto::app {
 namespace {
 
 std::atomic<bool> g_interrupted{false};
+int g_interrupt_event = -1;
 bool g_quiet = false;
 
 struct Progress {
@@ -27,6 +29,10 @@ Progress g_progress;
 
 void on_interrupt(int) {
   if (g_interrupted.exchange(true)) _exit(130);
+  const uint64_t one = 1;
+  const int saved = errno;
+  [[maybe_unused]] const ssize_t n = write(g_interrupt_event, &one, sizeof one);
+  errno = saved;
 }
 
 void erase_line() {
@@ -71,9 +77,18 @@ EngineLog engine_log() { return {.line = remark, .progress = progress}; }
 
 const std::atomic<bool>& interrupted() { return g_interrupted; }
 
-void clear_interrupt() { g_interrupted = false; }
+void clear_interrupt() {
+  uint64_t count = 0;
+  [[maybe_unused]] const ssize_t n = read(g_interrupt_event, &count, sizeof count);
+  g_interrupted = false;
+}
+
+int interrupt_descriptor() { return g_interrupt_event; }
 
 void install_interrupt_handler() {
+  if (g_interrupt_event < 0) g_interrupt_event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  if (g_interrupt_event < 0)
+    fail(ErrorKind::kInternal, "eventfd for Ctrl-C: {}", std::generic_category().message(errno));
   struct sigaction action {};
   action.sa_handler = on_interrupt;
   sigaction(SIGINT, &action, nullptr);

@@ -24,6 +24,9 @@ EngineLog engine_log();
 const std::atomic<bool>& interrupted();
 void clear_interrupt();  // chat: the next Ctrl-C is a first one again
 void install_interrupt_handler();
+// Readable while the flag is set: for waiting on it together with other descriptors. -1 before the handler is
+// installed.
+int interrupt_descriptor();
 
 // Writes to stdout, unbuffered beyond this call; a closed pipe ends the process quietly.
 void print_out(std::string_view text);

@@ -141,6 +141,13 @@ TEST(ChatTerminal, FirstInterruptStopsTheAnswerSecondLeaves) {
   EXPECT_EQ(p.wait(), 130) << p.screen();
 }
 
+TEST(ChatTerminal, EditsWholeCharacters) {
+  Pty p(chat(), own_state());
+  ASSERT_TRUE(p.expect("> "));
+  p.type("/frob\u00e9\x7f\u65e5\x7fz\n");
+  EXPECT_TRUE(p.expect("unknown command /frobz (")) << p.screen();
+}
+
 TEST(ChatTerminal, HistoryComesBack) {
   const auto state = own_state();
   {
