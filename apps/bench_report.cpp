@@ -47,13 +47,12 @@ std::vector<double> samples_of(const Json& row) {
 
 }  // namespace
 
-double roofline_share(const BenchContext& c, const BenchRow& r) {
-  if (c.sweep_gbps <= 0 || r.samples.test.n_prompt > 0 || r.bytes_per_token == 0) return 0;
-  return r.samples.median_ts() * static_cast<double>(r.bytes_per_token) / (c.sweep_gbps * 1e9);
+double roofline_share(const BenchRow& r) {
+  return r.samples.test.n_prompt > 0 ? 0 : r.samples.sweep_share(r.bytes_per_token);
 }
 
 std::string markdown_header(const BenchContext& c) {
-  const std::string sweep = c.sweep_gbps > 0 ? " of sweep |" : "", line = c.sweep_gbps > 0 ? " -------: |" : "";
+  const std::string sweep = c.sweep ? " GB/s swept | of sweep |" : "", line = c.sweep ? " ---------: | -------: |" : "";
   return fmt::format(
       "| {:<30} | {:>10} | {:>10} | {:<10} | {:>7} | {:>15} | {:>20} |{}\n"
       "| {:-<30} | {:->9}: | {:->9}: | {:-<10} | {:->6}: | {:->14}: | {:->19}: |{}\n",
@@ -61,10 +60,10 @@ std::string markdown_header(const BenchContext& c) {
 }
 
 std::string markdown_row(const BenchContext& c, const BenchRow& r) {
-  const double share = roofline_share(c, r);
-  const std::string last = c.sweep_gbps <= 0 ? ""
-                           : share > 0       ? fmt::format(" {:>6.1f} % |", 100 * share)
-                                             : "          |";
+  const double share = roofline_share(r);
+  std::string last;
+  if (c.sweep) last = r.e2e ? "            |" : fmt::format(" {:>10.1f} |", r.samples.median_sweep_gbps());
+  if (c.sweep) last += share > 0 ? fmt::format(" {:>6.1f} % |", 100 * share) : "          |";
   const std::string speed = fmt::format("{:.2f} ± {:.2f}", r.samples.average_ts(), r.samples.stddev_ts());
   return fmt::format("| {:<30} | {:>10} | {:>10} | {:<10} | {:>7} | {:>15} | {:>20} |{}\n", c.model_type,
                      human_bytes(c.model_bytes), params_text(c.model_params), c.backend, c.n_threads,
@@ -105,9 +104,10 @@ Json json_row(const BenchContext& c, const BenchRow& r) {
            {"bytes_per_token", r.bytes_per_token},
            {"peak_memory_bytes", r.peak_bytes},
            {"e2e", r.e2e}};
-  if (c.sweep_gbps > 0) {
-    out["roofline_gbps"] = c.sweep_gbps;
-    out["roofline_share"] = roofline_share(c, r);
+  if (!s.sweep_gbps.empty()) {
+    out["roofline_gbps"] = s.median_sweep_gbps();
+    out["samples_roofline_gbps"] = s.sweep_gbps;
+    out["roofline_share"] = roofline_share(r);
   }
   if (!r.token_sha.empty()) out["greedy_token_hash"] = r.token_sha;
   return out;
@@ -123,7 +123,7 @@ std::string csv_row(const BenchContext& c, const BenchRow& r) {
   return fmt::format("\"{}\",{},{},{},{},{},{},{},{:.0f},{:.0f},{:.4f},{:.4f},{:.4f},{},{:.4f}\n", c.model_type,
                      c.model_bytes, c.model_params, c.backend, c.n_threads, s.test.n_prompt, s.test.n_gen,
                      s.test.n_depth, s.average_ns(), s.stddev_ns(), s.average_ts(), s.stddev_ts(), s.median_ts(),
-                     r.bytes_per_token, roofline_share(c, r));
+                     r.bytes_per_token, roofline_share(r));
 }
 
 std::string compare(const Json& before, const Json& after, double tolerance, int* exit_code) {

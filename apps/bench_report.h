@@ -16,7 +16,7 @@ struct BenchContext {
   std::string backend, device, kv_type;
   uint64_t n_batch = 0;
   int n_threads = 0;
-  double sweep_gbps = 0;  // 0: not measured
+  bool sweep = false;  // the read bandwidth was measured along with the tests
 };
 
 struct BenchRow {
@@ -35,7 +35,7 @@ std::string csv_header();
 std::string csv_row(const BenchContext& c, const BenchRow& r);
 
 // Share of the measured read bandwidth that generation reached; 0 when it cannot be said.
-double roofline_share(const BenchContext& c, const BenchRow& r);
+double roofline_share(const BenchRow& r);
 
 // Ratios of two JSON results, row by row: text for people, and the exit code: 0 no regression, 1 slower, 2 not
 // comparable (another device, model, depth, cache type or test).

@@ -161,17 +161,15 @@ void run_bench_command(const BenchFlags& f) {
   context.kv_type = std::string(name(*options.kv_type));
   context.n_batch = engine.limits().max_tokens;
   context.n_threads = backend->thread_count();
-  if (f.sweep) {
-    context.sweep_gbps = backend->read_bandwidth_gbps();
-    remark(fmt::format("read sweep: {:.2f} GB/s", context.sweep_gbps));
-  }
+  context.sweep = f.sweep;
+  const std::unique_ptr<ReadSweep> sweep = f.sweep ? backend->make_read_sweep() : nullptr;
   Session session = engine.make_session();
   Json all = Json::array(), all_err = Json::array();
   bool first = true;
   for (const BenchTest& test : tests) {
     for (const bool e2e : {false, true}) {
       if (e2e && (!f.e2e || test.n_gen == 0)) continue;
-      BenchOptions bench{.repetitions = f.repetitions, .warmup = !f.no_warmup, .chunk = 0, .proceed = {}};
+      BenchOptions bench{.repetitions = f.repetitions, .warmup = !f.no_warmup, .sweep = sweep.get(), .proceed = {}};
       bench.proceed = [](const BenchTest&, int) { return !interrupted(); };
       BenchRow row;
       if (e2e) row = run_e2e(session, loaded.tokenizer.get(), test, f.repetitions);
@@ -203,7 +201,8 @@ void add_bench(CLI::App& app, int& exit_code) {
   c->add_option("-d,--n-depth", f->depth, "tokens already in the context: 0,4096")->delimiter(',');
   c->add_option("-r,--repetitions", f->repetitions, "repetitions of each test")->check(CLI::Range(1, 10000));
   c->add_flag("--no-warmup", f->no_warmup, "count the first run too");
-  c->add_flag("--sweep", f->sweep, "measure the memory's read bandwidth and show each row's share of it");
+  c->add_flag("--sweep", f->sweep,
+              "measure the memory's read bandwidth before and after each repetition, show each row's share");
   c->add_flag("--e2e", f->e2e, "also with sampling and detokenising");
   c->add_option("-o,--output", f->output, "md, csv, json or jsonl on stdout");
   c->add_option("--oe,--output-err", f->output_err, "a second format, on stderr");

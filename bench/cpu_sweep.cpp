@@ -14,7 +14,6 @@
 #include "base/threads.h"
 #include "cpu/arena.h"
 #include "cpu/cpu_backend.h"
-#include "cpu/read_sweep.h"
 
 namespace {
 
@@ -82,7 +81,8 @@ struct Products {
 void sweep(int n_threads, const std::string& isa) {
   const auto backend = make_cpu_backend({.n_threads = n_threads, .isa = isa});
   fmt::print("{}\n", backend->description());
-  const double one = cpu::read_sweep_gbps(1), all = n_threads == 1 ? one : cpu::read_sweep_gbps(n_threads);
+  const double one = make_cpu_backend({.n_threads = 1, .isa = isa})->read_bandwidth_gbps();
+  const double all = n_threads == 1 ? one : backend->read_bandwidth_gbps();
   fmt::print("read sweep of 1 GiB: 1 thread {:.1f} GB/s, {} threads {:.1f} GB/s\n", one, n_threads, all);
   fmt::print("{:8} {:>10} {:>10} {:>22} {:>14}\n", "weights", "GB/s", "of sweep", "us/token (256 MiB)",
              "GMAC/s at 128");

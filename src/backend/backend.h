@@ -1,6 +1,7 @@
 // What a device offers to the engine: compile a program, then run it step by step.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -39,6 +40,14 @@ class Executable {
   virtual uint64_t memory_bytes() const = 0;
 };
 
+// The device's read bandwidth, measured pass by pass: on a machine that others use too it changes from second to
+// second, so a pass belongs right before and after what is compared with it.
+class ReadSweep {
+ public:
+  virtual ~ReadSweep() = default;
+  virtual double pass_gbps() = 0;  // rate of a read-only pass over memory like that of the weights, GB/s (1e9 bytes)
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -47,9 +56,14 @@ class Backend {
   virtual std::string description() const = 0;   // one line for people: the device, its instruction set, threads
   virtual uint64_t available_bytes() const = 0;  // memory that a plan may use now
   virtual int thread_count() const = 0;          // host threads that a step uses
-  // Measured now: the rate of a read-only sweep over memory like that of the weights, GB/s (1e9 bytes). Takes about a
-  // second.
-  virtual double read_bandwidth_gbps() const = 0;
+  // Takes its memory at once (Error(kHostMemory / kCuda)) and keeps it; a pass takes some tens of milliseconds.
+  virtual std::unique_ptr<ReadSweep> make_read_sweep() const = 0;
+  double read_bandwidth_gbps() const {  // best of some passes
+    const auto sweep = make_read_sweep();
+    double best = 0;
+    for (int i = 0; i < 7; ++i) best = std::max(best, sweep->pass_gbps());
+    return best;
+  }
   // The program as this backend would run it (nothing loaded).
   virtual Program lower(const Program& program) const = 0;
   // Takes the weights in and allocates everything. The stored tensors must outlive the result: a backend may use

@@ -1,8 +1,9 @@
 // Rope, KvAppend, Attention and the fused RopeAttention.
 //
 // Attention cuts the positions into runs of fixed absolute bounds. Each (token, key/value head, run) is a partial
-// result over the heads of the group, and the runs of a head are merged in order, so the result does not depend on how
-// the work was divided. Steps of few tokens divide the runs among the threads too; larger ones only tokens and heads.
+// result over the heads of the group, and the runs of a head are folded in order, so the result does not depend on how
+// the work was divided. Steps of few tokens divide the runs among the threads too; larger ones only tokens and heads;
+// those of kBlockTokens and more take blocks of neighbouring tokens together, with the same sums in the same order.
 #include <cmath>
 #include <cstring>
 
@@ -13,27 +14,18 @@ namespace {
 
 constexpr uint64_t kShortestRun = 256;  // positions
 constexpr uint64_t kMostRuns = 64;
-constexpr uint64_t kSplitTokens = 8;  // steps up to this size divide runs among the threads
+constexpr uint64_t kSplitTokens = 8;   // steps up to this size divide runs among the threads
+constexpr uint64_t kBlockTokens = 16;  // steps from this size on attend in blocks of tokens
 
 // Positions per run: a multiple of kShortestRun with at most kMostRuns of them in the context.
 uint64_t run_length(uint64_t n_ctx) { return round_up(div_up(std::max<uint64_t>(n_ctx, 1), kMostRuns), kShortestRun); }
 
 uint64_t max_runs(uint64_t n_ctx) { return div_up(std::max<uint64_t>(n_ctx, 1), run_length(n_ctx)) + 1; }
 
-// Sizes of one attention, in floats.
-struct Layout {
-  uint64_t group = 0;   // heads per key/value head
-  uint64_t result = 0;  // one partial result of a head: top, sum, acc[head_dim]
-  uint64_t n_runs = 0;
-  uint64_t length = 0;
-  Layout(const Attention& op, uint64_t n_ctx)
-      : group(op.n_heads / op.n_kv_heads),
-        result(op.head_dim + 2),
-        n_runs(max_runs(n_ctx)),
-        length(run_length(n_ctx)) {}
-  uint64_t scores() const { return group * length; }
-  uint64_t group_results() const { return n_runs * group * result; }  // [run, head of the group]
-};
+uint64_t group_size(const Attention& op) { return op.n_heads / op.n_kv_heads; }
+
+// Tokens whose queries attend together, for about 64 queries.
+uint64_t block_tokens(const Attention& op) { return std::max<uint64_t>(4, 64 / group_size(op)); }
 
 struct Span {
   uint64_t first = 0;  // visible positions first .. last
@@ -45,99 +37,154 @@ Span visible(const Attention& op, uint64_t position) {
   return {first, position};
 }
 
-// One (token, key/value head): the runs of it, the place of its partial results.
+// The partial results of n queries over one run join those over the runs before it. With T the larger of the tops:
+// acc <- acc e^(top - T) + acc' e^(top' - T), and the sums alike.
+void fold(const Machine& m, const float* part, uint64_t n, uint64_t head_dim, float* running) {
+  const uint64_t width = cache_width(head_dim);
+  for (uint64_t i = 0; i < n; ++i, part += partial_width(head_dim), running += partial_width(head_dim)) {
+    float &top = running[width], &sum = running[width + 1];
+    if (part[width] == kUnseen) continue;
+    const float most = std::max(top, part[width]);
+    const float old_factor = std::exp(top - most), new_factor = std::exp(part[width] - most);
+    m.vec.scale(old_factor, running, width, running);
+    m.vec.add_scaled(new_factor, part, width, running);
+    sum = sum * old_factor + part[width + 1] * new_factor;
+    top = most;
+  }
+}
+
+void start_running(uint64_t n, uint64_t head_dim, float* running) {
+  std::fill(running, running + n * partial_width(head_dim), 0.0F);
+  for (uint64_t i = 0; i < n; ++i) running[i * partial_width(head_dim) + cache_width(head_dim)] = kUnseen;
+}
+
+// out[i, :] = acc / sum for the heads of one token.
+void finish(const Machine& m, const float* running, uint64_t n, uint64_t head_dim, float* out) {
+  for (uint64_t i = 0; i < n; ++i, running += partial_width(head_dim))
+    m.vec.scale(1 / running[cache_width(head_dim) + 1], running, head_dim, out + i * head_dim);
+}
+
+// One (token, key/value head).
 struct GroupTask {
   const Attention& op;
   const Machine& m;
-  const Layout& layout;
   uint64_t token = 0;
   uint64_t kv_head = 0;
-  float* results = nullptr;
 
   Span span() const { return visible(op, m.step.position + token); }
+  uint64_t offset() const { return (token * op.n_heads + kv_head * group_size(op)) * op.head_dim; }
 
-  void attend(uint64_t run, const float* q, float* scores) const {
+  void attend(uint64_t run, uint64_t length, const float* q, float* scores, float* result) const {
     const Span s = span();
-    const uint64_t begin = std::max(s.first, run * layout.length),
-                   end = std::min(s.last + 1, (run + 1) * layout.length);
-    const StateInfo& cache = m.tables()[op.k_cache];
-    const uint64_t stride = row_bytes(cache.type, cache.width), head = row_bytes(cache.type, kv_head * op.head_dim);
-    const Attend a{.q = q + (token * op.n_heads + kv_head * layout.group) * op.head_dim,
-                   .k = m.state(op.k_cache) + begin * stride + head,
-                   .v = m.state(op.v_cache) + begin * stride + head,
-                   .stride_bytes = stride,
-                   .n_positions = end - begin,
-                   .n_heads = layout.group,
-                   .head_dim = op.head_dim,
-                   .scale = op.scale,
-                   .scores = scores,
-                   .result = results + (run - s.first / layout.length) * layout.group * layout.result,
-                   .result_stride = layout.result};
-    m.attentions[static_cast<size_t>(op.k_cache.index)].attend(a);
-  }
-
-  // out = sum over runs of acc e^(top - T) / sum over runs of sum e^(top - T), T the largest top.
-  void merge() const {
-    const Span s = span();
-    const uint64_t n = s.last / layout.length - s.first / layout.length + 1, stride = layout.group * layout.result;
-    for (uint64_t h = 0; h < layout.group; ++h) {
-      const float* part = results + h * layout.result;
-      float* out = m.value(op.out) + (token * op.n_heads + kv_head * layout.group + h) * op.head_dim;
-      float top = part[0], sum = 0;
-      for (uint64_t i = 1; i < n; ++i) top = std::max(top, part[i * stride]);
-      for (uint64_t i = 0; i < n; ++i) sum += std::exp(part[i * stride] - top) * part[i * stride + 1];
-      for (uint64_t i = 0; i < n; ++i) {
-        const float factor = std::exp(part[i * stride] - top) / sum;
-        if (i == 0) {
-          m.vec.scale(factor, part + 2, op.head_dim, out);
-        } else {
-          m.vec.add_scaled(factor, part + i * stride + 2, op.head_dim, out);
-        }
-      }
-    }
+    m.attentions[static_cast<size_t>(op.k_cache.index)].attend({.q = q + offset(),
+                                                                .k = m.cache_head(op.k_cache, kv_head),
+                                                                .v = m.cache_head(op.v_cache, kv_head),
+                                                                .begin = std::max(s.first, run * length),
+                                                                .end = std::min(s.last + 1, (run + 1) * length),
+                                                                .n_heads = group_size(op),
+                                                                .head_dim = op.head_dim,
+                                                                .scale = op.scale,
+                                                                .scores = scores,
+                                                                .result = result});
   }
 };
 
+// Few tokens and a long context: the runs are divided among the threads too. Results in `split` [group, run, head].
+void run_split(const Attention& op, const Machine& m, Worker& w, const float* q, uint64_t length, float* split) {
+  const uint64_t n_heads = group_size(op), n_groups = m.n_tokens() * op.n_kv_heads;
+  const uint64_t part = n_heads * partial_width(op.head_dim);
+  const uint64_t first_run = visible(op, m.step.position).first / length;
+  const uint64_t n_runs = (m.step.position + m.n_tokens() - 1) / length - first_run + 1;
+  auto* const own = reinterpret_cast<float*>(w.scratch);
+  w.share(n_groups * n_runs, 1, [&](uint64_t item) {
+    const GroupTask t{op, m, item / n_runs / op.n_kv_heads, item / n_runs % op.n_kv_heads};
+    const uint64_t run = first_run + item % n_runs;
+    const Span s = t.span();
+    if (run < s.first / length || run > s.last / length)
+      return start_running(n_heads, op.head_dim, split + item * part);
+    t.attend(run, length, q, own, split + item * part);
+  });
+  w.sync();
+  w.share(n_groups, 1, [&](uint64_t group) {
+    const GroupTask t{op, m, group / op.n_kv_heads, group % op.n_kv_heads};
+    start_running(n_heads, op.head_dim, own);
+    for (uint64_t r = 0; r < n_runs; ++r) fold(m, split + (group * n_runs + r) * part, n_heads, op.head_dim, own);
+    finish(m, own, n_heads, op.head_dim, m.value(op.out) + t.offset());
+  });
+}
+
+void run_groups(const Attention& op, const Machine& m, Worker& w, const float* q, uint64_t length) {
+  const uint64_t n_heads = group_size(op);
+  auto* const running = reinterpret_cast<float*>(w.scratch);
+  float* const part = running + n_heads * partial_width(op.head_dim);
+  float* const scores = part + n_heads * partial_width(op.head_dim);
+  w.share(m.n_tokens() * op.n_kv_heads, 1, [&](uint64_t group) {
+    const GroupTask t{op, m, group / op.n_kv_heads, group % op.n_kv_heads};
+    const Span s = t.span();
+    start_running(n_heads, op.head_dim, running);
+    for (uint64_t run = s.first / length; run <= s.last / length; ++run) {
+      t.attend(run, length, q, scores, part);
+      fold(m, part, n_heads, op.head_dim, running);
+    }
+    finish(m, running, n_heads, op.head_dim, m.value(op.out) + t.offset());
+  });
+}
+
+void attend_block(const Attention& op, const Machine& m, const float* q, uint64_t length, const GroupTask& t,
+                  uint64_t n_tokens, float* scratch) {
+  const uint64_t n_heads = group_size(op), n_queries = n_tokens * n_heads, position = m.step.position + t.token;
+  float* const running = scratch;
+  float* const part = running + n_queries * partial_width(op.head_dim);
+  AttendBlock block{.q = q + t.offset(),
+                    .q_stride = op.n_heads * op.head_dim,
+                    .k = m.cache_head(op.k_cache, t.kv_head),
+                    .v = m.cache_head(op.v_cache, t.kv_head),
+                    .position = position,
+                    .n_tokens = n_tokens,
+                    .n_heads = n_heads,
+                    .head_dim = op.head_dim,
+                    .window = op.window,
+                    .scale = op.scale,
+                    .scratch = part + n_queries * partial_width(op.head_dim),
+                    .result = part};
+  const uint64_t first = visible(op, position).first, end = position + n_tokens;
+  start_running(n_queries, op.head_dim, running);
+  for (uint64_t run = first / length; run * length < end; ++run) {
+    block.begin = std::max(first, run * length);
+    block.end = std::min(end, (run + 1) * length);
+    m.attentions[static_cast<size_t>(op.k_cache.index)].attend_block(block);
+    fold(m, part, n_queries, op.head_dim, running);
+  }
+  for (uint64_t i = 0; i < n_tokens; ++i)
+    finish(m, running + i * n_heads * partial_width(op.head_dim), n_heads, op.head_dim,
+           m.value(op.out) + t.offset() + i * op.n_heads * op.head_dim);
+}
+
 // `q` and the split results lie in the shared scratch, `split` behind what the caller has put there.
 void run_attention(const Attention& op, const Machine& m, Worker& w, const float* q, std::byte* split) {
-  const Layout layout(op, m.n_ctx);
-  auto* scores = reinterpret_cast<float*>(w.scratch);
-  const uint64_t n_groups = m.n_tokens() * op.n_kv_heads;
-  const auto task = [&](uint64_t group, float* results) {
-    return GroupTask{op, m, layout, group / op.n_kv_heads, group % op.n_kv_heads, results};
-  };
-  const Span first = visible(op, m.step.position), last = visible(op, m.step.position + m.n_tokens() - 1);
-  const uint64_t n_runs = last.last / layout.length - first.first / layout.length + 1;
-  if (m.n_tokens() <= kSplitTokens && n_runs > 1) {
-    const auto results = [&](uint64_t group) {
-      return reinterpret_cast<float*>(split) + group * layout.group_results();
-    };
-    w.share(n_groups * n_runs, 1, [&](uint64_t item) {
-      const GroupTask t = task(item / n_runs, results(item / n_runs));
-      const uint64_t run = first.first / layout.length + item % n_runs;
-      const Span s = t.span();
-      if (run >= s.first / layout.length && run <= s.last / layout.length) t.attend(run, q, scores);
-    });
-    w.sync();
-    w.share(n_groups, 1, [&](uint64_t group) { task(group, results(group)).merge(); });
-    return;
-  }
-  w.share(n_groups, 1, [&](uint64_t group) {
-    const GroupTask t = task(group, scores + layout.scores());
-    const Span s = t.span();
-    for (uint64_t run = s.first / layout.length; run <= s.last / layout.length; ++run) t.attend(run, q, scores);
-    t.merge();
+  const uint64_t length = run_length(m.n_ctx), n = m.n_tokens();
+  const bool many_runs = visible(op, m.step.position).first / length < (m.step.position + n - 1) / length;
+  if (n <= kSplitTokens && many_runs) return run_split(op, m, w, q, length, reinterpret_cast<float*>(split));
+  if (n < kBlockTokens) return run_groups(op, m, w, q, length);
+  const uint64_t size = block_tokens(op), n_blocks = div_up(n, size);
+  w.share(op.n_kv_heads * n_blocks, 1, [&](uint64_t item) {
+    const uint64_t token = item % n_blocks * size;
+    attend_block(op, m, q, length, {op, m, token, item / n_blocks}, std::min(size, n - token),
+                 reinterpret_cast<float*>(w.scratch));
   });
 }
 
 uint64_t split_bytes(const Attention& op, const Planner& p) {
-  return std::min(kSplitTokens, p.options.max_tokens) * op.n_kv_heads * Layout(op, p.options.n_ctx).group_results() *
-         sizeof(float);
+  return std::min(kSplitTokens, p.options.max_tokens) * op.n_heads * max_runs(p.options.n_ctx) *
+         partial_width(op.head_dim) * sizeof(float);
 }
 
 uint64_t thread_bytes(const Attention& op, const Planner& p) {
-  const Layout layout(op, p.options.n_ctx);
-  return (layout.scores() + layout.group_results()) * sizeof(float);
+  const uint64_t length = run_length(p.options.n_ctx), n_heads = group_size(op), part = partial_width(op.head_dim);
+  const uint64_t group = n_heads * (2 * part + length + 2 * kCacheGroup);
+  const uint64_t n_queries = block_tokens(op) * n_heads;
+  const uint64_t block = 2 * n_queries * part + attend_block_scratch(n_queries, length, op.head_dim);
+  return std::max(group, block) * sizeof(float);
 }
 
 // One head of one token, rotated from `x` into `out`.
@@ -154,10 +201,22 @@ bool is_cache(StateId k, StateId v, const Tables& t) {
          t[v].growth == Growth::kPerPosition;
 }
 
-void store(const Machine& m, StateId cache, const float* x, uint64_t position, uint64_t first, uint64_t n) {
-  const StateInfo& info = m.tables()[cache];
-  std::byte* row = m.state(cache) + position * row_bytes(info.type, info.width);
-  m.attentions[static_cast<size_t>(cache.index)].store(x, n, row + row_bytes(info.type, first));
+// The head's row in the layout of the cache.
+void store(const Machine& m, StateId cache, const float* x, uint64_t head, uint64_t position) {
+  const auto i = static_cast<size_t>(cache.index);
+  const Cache& c = m.caches[i];
+  const uint64_t bytes = row_bytes(m.tables()[cache].type, 1);
+  std::byte* const out = m.cache_head(cache, head);
+  if (!c.keys) return m.attentions[i].store(x, c.head_dim, out + position * cache_width(c.head_dim) * bytes);
+  constexpr uint64_t kPiece = 64;
+  std::byte piece[kPiece * sizeof(float)];
+  const uint64_t lane = position % kCacheGroup;
+  std::byte* const group = out + (position - lane) * c.head_dim * bytes + lane * bytes;
+  for (uint64_t n = 0; n < c.head_dim; n += kPiece) {
+    const uint64_t count = std::min(kPiece, c.head_dim - n);
+    m.attentions[i].store(x + n, count, piece);
+    for (uint64_t k = 0; k < count; ++k) std::memcpy(group + (n + k) * kCacheGroup * bytes, piece + k * bytes, bytes);
+  }
 }
 
 }  // namespace
@@ -176,24 +235,23 @@ void run(const Rope& op, const Machine& m, Worker& w) {
 
 bool supports(const KvAppend& op, const Tables& t) { return is_cache(op.k_cache, op.v_cache, t); }
 
-void plan(const KvAppend& op, Planner& p) {
-  p.cache(op.k_cache);
-  p.cache(op.v_cache);
-}
+// How a cache is divided into heads is said by the op that reads it.
+void plan(const KvAppend&, Planner&) {}
 
 void run(const KvAppend& op, const Machine& m, Worker& w) {
   w.share(m.n_tokens(), 4, [&](uint64_t t) {
-    const uint64_t position = m.step.position + t, width = m.width(op.k);
-    store(m, op.k_cache, m.value(op.k) + t * width, position, 0, width);
-    store(m, op.v_cache, m.value(op.v) + t * width, position, 0, width);
+    for (const auto& [cache, values] : {std::pair(op.k_cache, op.k), std::pair(op.v_cache, op.v)}) {
+      const uint64_t width = m.width(values), head_dim = m.caches[static_cast<size_t>(cache.index)].head_dim;
+      for (uint64_t head = 0; head < width / head_dim; ++head)
+        store(m, cache, m.value(values) + t * width + head * head_dim, head, m.step.position + t);
+    }
   });
 }
 
 bool supports(const Attention& op, const Tables& t) { return is_cache(op.k_cache, op.v_cache, t); }
 
 void plan(const Attention& op, Planner& p) {
-  p.cache(op.k_cache);
-  p.cache(op.v_cache);
+  p.caches_of(op.k_cache, op.v_cache, op.head_dim);
   p.scratch(split_bytes(op, p));
   p.thread_scratch(thread_bytes(op, p));
 }
@@ -211,8 +269,7 @@ uint64_t rotated_bytes(uint64_t n_tokens, uint64_t width) { return round_up(n_to
 }  // namespace
 
 void plan(const RopeAttention& op, Planner& p) {
-  p.cache(op.k_cache);
-  p.cache(op.v_cache);
+  p.caches_of(op.k_cache, op.v_cache, op.head_dim);
   p.vector(op.q_norm);
   p.vector(op.k_norm);
   p.rope(op.rope);
@@ -238,8 +295,8 @@ void run(const RopeAttention& op, const Machine& m, Worker& w) {
     }
     rotate(m, op.rope.get(), x, t, d, is_query && op.rope->temperature_beta != 0, rotated);
     if (is_query) return;
-    store(m, op.k_cache, rotated, m.step.position + t, g * d, d);
-    store(m, op.v_cache, m.value(op.v) + t * k_width + g * d, m.step.position + t, g * d, d);
+    store(m, op.k_cache, rotated, g, m.step.position + t);
+    store(m, op.v_cache, m.value(op.v) + t * k_width + g * d, g, m.step.position + t);
   });
   w.sync();
   run_attention(op.attention(op.q), m, w, rotated_q, m.scratch + rotated_bytes(m.n_tokens(), q_width));

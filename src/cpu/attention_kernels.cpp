@@ -1,7 +1,9 @@
 // Attention over a run of the cache: one pass over the keys, a softmax of the scores, one pass over the values.
 //
-// The queries of up to kHeadTile heads share each loaded (and converted) row of the cache. Parallelism over heads,
-// tokens and runs of positions is the caller's.
+// Keys lie in groups of sixteen positions (cpu/kernels.h): a vector holds the same element of as many positions, so a
+// score is one chain of multiply-adds over the elements in order, and nothing is summed across lanes. The queries of up
+// to kHeadTile heads share each loaded (and converted) vector of the cache. Parallelism over heads, tokens and runs of
+// positions is the caller's.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/attention_kernels.cpp"
 #include "hwy/foreach_target.h"
@@ -20,111 +22,107 @@ namespace stretto::cpu {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-using DF = hn::ScalableTag<float>;
+using DF = hn::CappedTag<float, kCacheGroup>;
 using VF = hn::Vec<DF>;
 constexpr uint64_t kHeadTile = 4;
+constexpr uint64_t kLanes = hn::MaxLanes(DF());
+constexpr uint64_t kVectors = kCacheGroup / kLanes;  // per group of positions
 
-HWY_INLINE uint64_t scores_stride(const Attend& a) { return round_up(a.n_positions, 64); }
-
-// The scores of kHeads heads at positions j .. j + kPositions - 1: one chain of multiply-adds for each of them.
-template <class T, int kHeads, int kPositions>
-HWY_INLINE void score_positions(const Attend& a, uint64_t first, uint64_t j) {
+// The scores of kHeads heads for kGroups groups of positions from scores column j on.
+template <class T, int kHeads, int kGroups>
+HWY_INLINE void score_groups(const Attend& a, uint64_t first, uint64_t j) {
   const DF d;
-  const uint64_t lanes = hn::Lanes(d), n_full = a.head_dim / lanes * lanes;
+  const uint64_t group = a.head_dim * kCacheGroup;
+  const T* k = reinterpret_cast<const T*>(a.k) + (a.base() + j) / kCacheGroup * group;
   const float* q = a.q + first * a.head_dim;
-  float* scores = a.scores + first * scores_stride(a) + j;
-  const T* k[kPositions];
-  VF acc[kPositions][kHeads];
-  for (int p = 0; p < kPositions; ++p) {
-    k[p] = reinterpret_cast<const T*>(a.k + (j + static_cast<uint64_t>(p)) * a.stride_bytes);
-    for (int h = 0; h < kHeads; ++h) acc[p][h] = hn::Zero(d);
-  }
-  for (uint64_t i = 0; i < n_full; i += lanes) {
-    VF qv[kHeads];
-    for (int h = 0; h < kHeads; ++h) qv[h] = hn::LoadU(d, q + static_cast<uint64_t>(h) * a.head_dim + i);
-    for (int p = 0; p < kPositions; ++p) {
-      const VF kv = load_float(d, k[p] + i);
-      for (int h = 0; h < kHeads; ++h) acc[p][h] = hn::MulAdd(kv, qv[h], acc[p][h]);
-    }
-  }
-  for (int p = 0; p < kPositions; ++p)
+  VF acc[kHeads][kGroups * kVectors];
+  for (auto& row : acc)
+    for (VF& v : row) v = hn::Zero(d);
+  for (uint64_t i = 0; i < a.head_dim; ++i, k += kCacheGroup) {
+    VF kv[kGroups * kVectors];
+    for (uint64_t g = 0; g < kGroups; ++g)
+      for (uint64_t n = 0; n < kVectors; ++n) kv[g * kVectors + n] = load_float(d, k + g * group + n * kLanes);
     for (int h = 0; h < kHeads; ++h) {
-      float sum = hn::GetLane(hn::SumOfLanes(d, acc[p][h]));
-      for (uint64_t i = n_full; i < a.head_dim; ++i)
-        sum += load_one(k[p] + i) * q[static_cast<uint64_t>(h) * a.head_dim + i];
-      scores[static_cast<uint64_t>(h) * scores_stride(a) + static_cast<uint64_t>(p)] = a.scale * sum;
-    }
-}
-
-// scores[first + h, j] = scale * q[first + h] . k[j] for kHeads heads.
-template <class T, int kHeads>
-void score_heads(const Attend& a, uint64_t first) {
-  constexpr int kPositions = kHeads >= 4 ? 2 : 4;
-  uint64_t j = 0;
-  for (; j + kPositions <= a.n_positions; j += kPositions) score_positions<T, kHeads, kPositions>(a, first, j);
-  for (; j < a.n_positions; ++j) score_positions<T, kHeads, 1>(a, first, j);
-}
-
-// acc[first + h, i] = sum_j p[first + h, j] * v[j, i] for one vector of dimensions at a time, kHeads heads.
-template <class T, int kHeads, int kVectors>
-HWY_INLINE void mix_dimensions(const Attend& a, uint64_t first, uint64_t dim) {
-  const DF d;
-  const uint64_t lanes = hn::Lanes(d);
-  const float* p = a.scores + first * scores_stride(a);
-  VF acc[kHeads][kVectors];
-  for (int h = 0; h < kHeads; ++h)
-    for (int n = 0; n < kVectors; ++n) acc[h][n] = hn::Zero(d);
-  for (uint64_t j = 0; j < a.n_positions; ++j) {
-    const T* v = reinterpret_cast<const T*>(a.v + j * a.stride_bytes) + dim;
-    VF vv[kVectors];
-    for (int n = 0; n < kVectors; ++n) vv[n] = load_float(d, v + static_cast<uint64_t>(n) * lanes);
-    for (int h = 0; h < kHeads; ++h) {
-      const VF weight = hn::Set(d, p[static_cast<uint64_t>(h) * scores_stride(a) + j]);
-      for (int n = 0; n < kVectors; ++n) acc[h][n] = hn::MulAdd(weight, vv[n], acc[h][n]);
+      const VF one = hn::Set(d, q[static_cast<uint64_t>(h) * a.head_dim + i]);
+      for (uint64_t n = 0; n < kGroups * kVectors; ++n) acc[h][n] = hn::MulAdd(one, kv[n], acc[h][n]);
     }
   }
   for (int h = 0; h < kHeads; ++h) {
-    float* out = a.result + (first + static_cast<uint64_t>(h)) * a.result_stride + 2 + dim;
-    for (int n = 0; n < kVectors; ++n) hn::StoreU(acc[h][n], d, out + static_cast<uint64_t>(n) * lanes);
+    float* scores = a.scores + (first + static_cast<uint64_t>(h)) * a.scores_stride() + j;
+    for (uint64_t n = 0; n < kGroups * kVectors; ++n)
+      hn::StoreU(hn::Mul(acc[h][n], hn::Set(d, a.scale)), d, scores + n * kLanes);
+  }
+}
+
+template <class T, int kHeads>
+void score_heads(const Attend& a, uint64_t first) {
+  // Eight chains of multiply-adds hide their latency; registers of fewer lanes hold fewer groups.
+  constexpr int kGroups = std::max<int>(1, 8 / kHeads / static_cast<int>(kVectors));
+  const uint64_t n = a.scores_stride();
+  uint64_t j = 0;
+  for (; j + kGroups * kCacheGroup <= n; j += kGroups * kCacheGroup) score_groups<T, kHeads, kGroups>(a, first, j);
+  for (; j < n; j += kCacheGroup) score_groups<T, kHeads, 1>(a, first, j);
+}
+
+// acc[first + h, i] = sum_j p[first + h, j] * v[j, i] for kHeads heads, kN vectors of elements from `dim` on.
+template <class T, int kHeads, int kN>
+HWY_INLINE void mix_elements(const Attend& a, uint64_t first, uint64_t dim) {
+  const DF d;
+  const uint64_t width = cache_width(a.head_dim);
+  const float* p = a.scores + first * a.scores_stride() - a.base();
+  VF acc[kHeads][kN];
+  for (auto& row : acc)
+    for (VF& v : row) v = hn::Zero(d);
+  const T* v = reinterpret_cast<const T*>(a.v) + a.begin * width + dim;
+  for (uint64_t j = a.begin; j < a.end; ++j, v += width) {
+    VF vv[kN];
+    for (uint64_t n = 0; n < kN; ++n) vv[n] = load_float(d, v + n * kLanes);
+    for (int h = 0; h < kHeads; ++h) {
+      const VF weight = hn::Set(d, p[static_cast<uint64_t>(h) * a.scores_stride() + j]);
+      for (int n = 0; n < kN; ++n) acc[h][n] = hn::MulAdd(weight, vv[n], acc[h][n]);
+    }
+  }
+  for (int h = 0; h < kHeads; ++h) {
+    float* out = a.result + (first + static_cast<uint64_t>(h)) * partial_width(a.head_dim) + dim;
+    for (uint64_t n = 0; n < kN; ++n) hn::StoreU(acc[h][n], d, out + n * kLanes);
   }
 }
 
 template <class T, int kHeads>
 void mix_heads(const Attend& a, uint64_t first) {
-  const uint64_t lanes = hn::Lanes(DF());
-  constexpr int kVectors = kHeads >= 4 ? 2 : 4;
+  constexpr int kN = kHeads >= 4 ? 2 : 4;
+  const uint64_t width = cache_width(a.head_dim);
   uint64_t dim = 0;
-  for (; dim + kVectors * lanes <= a.head_dim; dim += kVectors * lanes)
-    mix_dimensions<T, kHeads, kVectors>(a, first, dim);
-  for (; dim + lanes <= a.head_dim; dim += lanes) mix_dimensions<T, kHeads, 1>(a, first, dim);
-  for (; dim < a.head_dim; ++dim)
-    for (uint64_t h = first; h < first + kHeads; ++h) {
-      float sum = 0;
-      for (uint64_t j = 0; j < a.n_positions; ++j)
-        sum +=
-            a.scores[h * scores_stride(a) + j] * load_one(reinterpret_cast<const T*>(a.v + j * a.stride_bytes) + dim);
-      a.result[h * a.result_stride + 2 + dim] = sum;
-    }
+  for (; dim + kN * kLanes <= width; dim += kN * kLanes) mix_elements<T, kHeads, kN>(a, first, dim);
+  for (; dim < width; dim += kLanes) mix_elements<T, kHeads, 1>(a, first, dim);
 }
 
-// scores -> exp(scores - max), with the maximum and the sum into the result of the head.
+// scores -> exp(scores - top), with the maximum and the sum into the result of the head. Sixteen partial sums, by
+// position modulo 16, are added in a tree: attention_block.cpp does the same.
 void soften(const Attend& a, uint64_t head) {
   const DF d;
-  const uint64_t lanes = hn::Lanes(d), n = a.n_positions, padded = round_up(n, lanes);
-  float* s = a.scores + head * scores_stride(a);
-  // The tail is filled with a score whose exponential is 0 (Highway's Exp flushes below -104).
-  for (uint64_t j = n; j < padded; ++j) s[j] = -1e30f;
-  VF top = hn::Set(d, s[0]);
-  for (uint64_t j = 0; j < padded; j += lanes) top = hn::Max(top, hn::LoadU(d, s + j));
+  const uint64_t n = a.scores_stride();
+  float* s = a.scores + head * n;
+  std::fill(s, s + (a.begin - a.base()), kUnseen);
+  std::fill(s + (a.end - a.base()), s + n, kUnseen);
+  VF top = hn::Set(d, kUnseen);
+  for (uint64_t j = 0; j < n; j += kLanes) top = hn::Max(top, hn::LoadU(d, s + j));
   const VF most = hn::MaxOfLanes(d, top);
-  VF sum = hn::Zero(d);
-  for (uint64_t j = 0; j < padded; j += lanes) {
-    const VF e = hn::Exp(d, hn::Sub(hn::LoadU(d, s + j), most));
-    hn::StoreU(e, d, s + j);
-    sum = hn::Add(sum, e);
-  }
-  a.result[head * a.result_stride] = hn::GetLane(most);
-  a.result[head * a.result_stride + 1] = hn::GetLane(hn::SumOfLanes(d, sum));
+  VF sums[kVectors];
+  for (VF& v : sums) v = hn::Zero(d);
+  for (uint64_t j = 0; j < n; j += kCacheGroup)
+    for (uint64_t i = 0; i < kVectors; ++i) {
+      const VF e = hn::Exp(d, hn::Sub(hn::LoadU(d, s + j + i * kLanes), most));
+      hn::StoreU(e, d, s + j + i * kLanes);
+      sums[i] = hn::Add(sums[i], e);
+    }
+  float sum[kCacheGroup];
+  for (uint64_t i = 0; i < kVectors; ++i) hn::StoreU(sums[i], d, sum + i * kLanes);
+  for (uint64_t half = kCacheGroup / 2; half > 0; half /= 2)
+    for (uint64_t i = 0; i < half; ++i) sum[i] += sum[i + half];
+  float* result = a.result + head * partial_width(a.head_dim) + cache_width(a.head_dim);
+  result[0] = hn::GetLane(most);
+  result[1] = sum[0];
 }
 
 template <class T>
@@ -147,7 +145,7 @@ void store_f16(const float* x, uint64_t n, std::byte* out) {
 #if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON
   const DF d;
   const hn::Rebind<hwy::float16_t, DF> half;
-  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d))
+  for (; i + kLanes <= n; i += kLanes)
     hn::StoreU(hn::DemoteTo(half, hn::LoadU(d, x + i)), half, reinterpret_cast<hwy::float16_t*>(out) + i);
 #endif
   for (; i < n; ++i) {
@@ -166,11 +164,11 @@ void store_bf16(const float* x, uint64_t n, std::byte* out) {
 AttentionKernels make_attention_kernels(DType type) {
   switch (type) {
     case DType::kF32:
-      return {&attend<float>, &store_f32};
+      return {&attend<float>, nullptr, &store_f32};
     case DType::kF16:
-      return {&attend<hwy::float16_t>, &store_f16};
+      return {&attend<hwy::float16_t>, nullptr, &store_f16};
     default:
-      return {&attend<hwy::bfloat16_t>, &store_bf16};
+      return {&attend<hwy::bfloat16_t>, nullptr, &store_bf16};
   }
 }
 
@@ -185,7 +183,9 @@ HWY_EXPORT(make_attention_kernels);
 
 AttentionKernels attention_kernels(DType cache_type, const Isa& isa) {
   CHECK(is_cache_type(cache_type));
-  return kernel_at(HWY_DISPATCH_TABLE(make_attention_kernels), isa.target)(cache_type);
+  AttentionKernels kernels = kernel_at(HWY_DISPATCH_TABLE(make_attention_kernels), isa.target)(cache_type);
+  kernels.attend_block = attend_block_kernel(cache_type, isa);
+  return kernels;
 }
 
 }  // namespace stretto::cpu

@@ -54,16 +54,34 @@ Planner CpuExecutable::plan() const {
   return planner;
 }
 
+namespace {
+
+// Bytes of a state, with its place per head where it is a cache.
+uint64_t lay_out(const StateInfo& state, uint64_t n_ctx, Cache& cache) {
+  if (state.growth != Growth::kPerPosition || !is_cache_type(state.type)) return state.bytes(n_ctx);
+  if (cache.head_dim == 0) cache.head_dim = state.width;  // written, read by nobody
+  const uint64_t positions = round_up(n_ctx, kCacheGroup);
+  cache.head_bytes = positions * row_bytes(state.type, cache.keys ? cache.head_dim : cache_width(cache.head_dim));
+  return state.width / cache.head_dim * cache.head_bytes;
+}
+
+}  // namespace
+
 void CpuExecutable::place_state(const Planner& planner) {
   const std::vector<StateInfo>& states = program_.tables.states;
+  machine_.caches = planner.caches;
+  std::vector<uint64_t> sizes;
   uint64_t bytes = 0;
-  for (const StateInfo& s : states) bytes += round_up(s.bytes(options_.n_ctx), kAlign);
+  for (size_t i = 0; i < states.size(); ++i) {
+    sizes.push_back(lay_out(states[i], options_.n_ctx, machine_.caches[i]));
+    bytes += round_up(sizes.back(), kAlign);
+  }
   state_ = Arena(bytes, "the state (KV cache)");
   Cursor cursor(state_.data());
   machine_.attentions.resize(states.size());
   for (size_t i = 0; i < states.size(); ++i) {
-    machine_.states.push_back(cursor.take(states[i].bytes(options_.n_ctx)));
-    if (planner.caches[i]) machine_.attentions[i] = attention_kernels(states[i].type, isa_);
+    machine_.states.push_back(cursor.take(sizes[i]));
+    if (machine_.caches[i].head_dim != 0) machine_.attentions[i] = attention_kernels(states[i].type, isa_);
   }
 }
 

@@ -100,7 +100,7 @@ void run(const ExpertLinear& op, const Machine& m, Worker& w) {
   w.sync();
 
   const uint64_t n_used = *groups.n_used;
-  const uint64_t chunk = rows_per_chunk(matrix, n_used * n_out, w.n_threads()), n_chunks = div_up(n_out, chunk);
+  const uint64_t chunk = rows_per_chunk(matrix, n_used * n_out, 1, w.n_threads()), n_chunks = div_up(n_out, chunk);
   w.share(n_used * n_chunks, 1, [&](uint64_t item) {
     const uint64_t expert = groups.used[item / n_chunks], first = item % n_chunks * chunk;
     const uint32_t* pairs = groups.pairs + groups.begin[expert];

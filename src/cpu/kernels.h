@@ -69,30 +69,70 @@ struct VectorKernels {
 };
 VectorKernels vector_kernels(const Isa& isa);
 
-// Attention of some queries that share one key/value head over a run of positions, as a partial result:
-//   s[h, j] = scale * q[h] . k[j]        top[h] = max_j s        p = exp(s - top)        sum[h] = sum_j p
-//   acc[h, i] = sum_j p[h, j] * v[j, i]
+// A cache of keys or values lies head by head. Keys, per head: groups of kCacheGroup positions, element by element,
+// [n_ctx / 16, head_dim, 16]; values, per head: [n_ctx, cache_width(head_dim)], zeros behind the head's elements.
+inline constexpr uint64_t kCacheGroup = 16;
+constexpr uint64_t cache_width(uint64_t head_dim) { return (head_dim + kCacheGroup - 1) / kCacheGroup * kCacheGroup; }
+
+// Attention of queries over a run of positions is a partial result, partial_width floats per query: acc, top, sum with
+//   s[j] = scale * q . k[j]     top = max_j s     p = exp(s - top)     sum = sum_j p     acc[i] = sum_j p[j] * v[j, i]
+constexpr uint64_t partial_width(uint64_t head_dim) { return cache_width(head_dim) + 16; }
+inline constexpr float kUnseen = -1e30F;  // score of a position outside: its exponential is 0, differences are finite
+
+// The n_heads queries of one token that share a key/value head, over positions begin .. end - 1.
 struct Attend {
   const float* q = nullptr;      // [n_heads, head_dim]
-  const std::byte* k = nullptr;  // first position of the run
+  const std::byte* k = nullptr;  // the head's keys and values, from position 0 on
   const std::byte* v = nullptr;
-  uint64_t stride_bytes = 0;  // from one position to the next, of k and v
-  uint64_t n_positions = 0;
+  uint64_t begin = 0;
+  uint64_t end = 0;
   uint64_t n_heads = 0;
   uint64_t head_dim = 0;
   float scale = 0;
-  float* scores = nullptr;  // scratch [n_heads, round_up(n_positions, 64)]
-  // Results per head, `result_stride` floats apart: top, sum, acc[head_dim].
-  float* result = nullptr;
-  uint64_t result_stride = 0;
+  float* scores = nullptr;  // scratch [n_heads, scores_stride()]
+  float* result = nullptr;  // [n_heads, partial_width]
+
+  uint64_t base() const { return begin / kCacheGroup * kCacheGroup; }
+  uint64_t scores_stride() const { return (end - base() + kCacheGroup - 1) / kCacheGroup * kCacheGroup; }
 };
+
+// The same for n_tokens neighbouring tokens. Token t stands at position + t and sees, of begin .. end - 1, positions
+// max(0, position + t + 1 - window) .. position + t (window 0: all from 0 on); a token that sees none has top kUnseen.
+struct AttendBlock {
+  static constexpr uint64_t kKeys = 64;        // positions that are floats at a time
+  static constexpr uint64_t kQueryAlign = 16;  // queries are padded to a multiple
+  const float* q = nullptr;                    // [n_tokens, .., n_heads, head_dim]
+  uint64_t q_stride = 0;                       // floats from one token to the next
+  const std::byte* k = nullptr;                // as in Attend
+  const std::byte* v = nullptr;
+  uint64_t begin = 0;
+  uint64_t end = 0;
+  uint64_t position = 0;
+  uint64_t n_tokens = 0;
+  uint64_t n_heads = 0;
+  uint64_t head_dim = 0;
+  uint64_t window = 0;
+  float scale = 0;
+  float* scratch = nullptr;  // attend_block_scratch floats
+  float* result = nullptr;   // [n_tokens, n_heads, partial_width]
+};
+constexpr uint64_t attend_block_scratch(uint64_t n_queries, uint64_t n_positions, uint64_t head_dim) {
+  const uint64_t queries =
+      (n_queries + AttendBlock::kQueryAlign - 1) / AttendBlock::kQueryAlign * AttendBlock::kQueryAlign;
+  const uint64_t width = cache_width(head_dim);
+  return 2 * queries * width + 2 * AttendBlock::kKeys * width + (n_positions + 2 * kCacheGroup + 2) * queries;
+}
+
 struct AttentionKernels {
   void (*attend)(const Attend&);
+  void (*attend_block)(const AttendBlock&);
   // Rounds n floats to the type of the cache.
   void (*store)(const float* x, uint64_t n, std::byte* out);
 };
 // For a cache of F32, F16 or BF16 (CHECKed).
 AttentionKernels attention_kernels(DType cache_type, const Isa& isa);
+using AttendBlockKernel = void (*)(const AttendBlock&);
+AttendBlockKernel attend_block_kernel(DType cache_type, const Isa& isa);  // the part in cpu/attention_block.cpp
 inline bool is_cache_type(DType type) { return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16; }
 
 }  // namespace stretto::cpu

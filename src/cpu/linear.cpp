@@ -118,11 +118,19 @@ bool supports(const NormGateUp& op, const Tables& t) {
 
 namespace {
 
-// Rows of gate and up that are multiplied before their activations are combined.
+// Rows of gate and up that are multiplied before their activations are combined: for many vectors few, so that the
+// results stay in the first-level cache.
 constexpr uint64_t kGateRows = 64;
 
+// For one vector the run through each matrix is long: what was fetched ahead at its end is lost.
+uint64_t single_gate_rows(const Matrix& gate, int n_threads) {
+  constexpr uint64_t kRunBytes = 512 << 10;
+  const uint64_t by_threads = div_up(gate.n_rows, 2 * static_cast<uint64_t>(n_threads));
+  return round_up(std::min(kRunBytes / gate.row_bytes, by_threads), kGroupRows);
+}
+
 void gate_up_chunk(const NormGateUp& op, const Machine& m, const Vectors& x, uint64_t first, uint64_t n_rows,
-                   float* gate) {
+                   float* gate, uint64_t gate_stride) {
   const Matrix &w_gate = m.matrix(op.w_gate), &w_up = m.matrix(op.w_up);
   const float *b_gate = m.vector(op.b_gate), *b_up = m.vector(op.b_up);
   const auto out = [&](uint64_t i) { return m.value(op.out) + i * w_up.n_rows + first; };
@@ -130,16 +138,16 @@ void gate_up_chunk(const NormGateUp& op, const Machine& m, const Vectors& x, uin
     const uint64_t n = std::min<uint64_t>(kWideTile, x.n - tile);
     multiply_rows(
         w_gate, first, n_rows, n, [&](uint64_t i) { return x.at(w_gate, tile + i); },
-        [&](uint64_t i) { return gate + i * kGateRows; },
+        [&](uint64_t i) { return gate + i * gate_stride; },
         [&](uint64_t i) {
-          if (b_gate != nullptr) m.vec.add(gate + i * kGateRows, b_gate + first, n_rows, gate + i * kGateRows);
+          if (b_gate != nullptr) m.vec.add(gate + i * gate_stride, b_gate + first, n_rows, gate + i * gate_stride);
         });
     multiply_rows(
         w_up, first, n_rows, n, [&](uint64_t i) { return x.at(w_up, tile + i); },
         [&](uint64_t i) { return out(tile + i); },
         [&](uint64_t i) {
           if (b_up != nullptr) m.vec.add(out(tile + i), b_up + first, n_rows, out(tile + i));
-          m.vec.gated_act(op.act, gate + i * kGateRows, out(tile + i), n_rows, out(tile + i));
+          m.vec.gated_act(op.act, gate + i * gate_stride, out(tile + i), n_rows, out(tile + i));
         });
   }
 }
@@ -153,7 +161,8 @@ void plan(const NormGateUp& op, Planner& p) {
   p.vector(op.b_gate);
   p.vector(op.b_up);
   plan_vectors(op.x, true, p);
-  p.thread_scratch(own_scratch(p.tables()[op.x].width) + kWideTile * kGateRows * sizeof(float));
+  const uint64_t n_gates = std::max(kWideTile * kGateRows, round_up(p.tables()[op.out].width, kGroupRows));
+  p.thread_scratch(own_scratch(p.tables()[op.x].width) + n_gates * sizeof(float));
 }
 
 void run(const NormGateUp& op, const Machine& m, Worker& w) {
@@ -161,11 +170,12 @@ void run(const NormGateUp& op, const Machine& m, Worker& w) {
   const bool any_integer = w_gate.integer || m.matrix(op.w_up).integer;
   const Vectors x = prepare_normed(m, w, op.x, op.norm, op.eps, any_integer);
   const uint64_t chunk =
-      std::min(kGateRows, round_up(rows_per_chunk(w_gate, w_gate.n_rows, w.n_threads()), kGroupRows));
+      x.n == 1 ? single_gate_rows(w_gate, w.n_threads())
+               : std::min(kGateRows, round_up(rows_per_chunk(w_gate, w_gate.n_rows, x.n, w.n_threads()), kGroupRows));
   auto* const gate = reinterpret_cast<float*>(w.scratch + own_scratch(x.width));
   w.share(div_up(w_gate.n_rows, chunk), 1, [&](uint64_t item) {
     const uint64_t first = item * chunk;
-    gate_up_chunk(op, m, x, first, std::min(chunk, w_gate.n_rows - first), gate);
+    gate_up_chunk(op, m, x, first, std::min(chunk, w_gate.n_rows - first), gate, chunk);
   });
 }
 

@@ -10,9 +10,11 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "backend/backend.h"
+#include "base/check.h"
 #include "base/checked.h"
 #include "base/threads.h"
 #include "cpu/kernels.h"
@@ -41,6 +43,13 @@ struct RopeRows {
   uint64_t n_pairs() const { return table->inv_freq.size(); }
 };
 
+// How a state of one row per position is divided into heads.
+struct Cache {
+  uint64_t head_dim = 0;
+  bool keys = false;        // in groups of positions
+  uint64_t head_bytes = 0;  // of all positions of one head
+};
+
 struct Machine {
   const Program* program = nullptr;
   Step step;
@@ -52,6 +61,7 @@ struct Machine {
   std::vector<Matrix> lookups;               // per WeightId, where rows are copied: as stored, no kernel
   std::vector<const float*> vectors;         // per WeightId, where used as a vector of floats
   std::vector<AttentionKernels> attentions;  // per StateId, where it is a cache
+  std::vector<Cache> caches;                 // per StateId
   std::vector<RopeRows> ropes;
   std::byte* scratch = nullptr;  // of the running op, shared by the threads
 
@@ -64,6 +74,10 @@ struct Machine {
   float* value(ValueId id) const { return reinterpret_cast<float*>(values[static_cast<size_t>(id.index)]); }
   int32_t* ids(ValueId id) const { return reinterpret_cast<int32_t*>(values[static_cast<size_t>(id.index)]); }
   std::byte* state(StateId id) const { return states[static_cast<size_t>(id.index)]; }
+  // The place of a head in a cache (layout: cpu/kernels.h).
+  std::byte* cache_head(StateId id, uint64_t head) const {
+    return state(id) + head * caches[static_cast<size_t>(id.index)].head_bytes;
+  }
   const Matrix& matrix(WeightId id) const { return matrices[static_cast<size_t>(id.index)]; }
   const Matrix& lookup(WeightId id) const { return lookups[static_cast<size_t>(id.index)]; }
   // nullptr for an absent weight.
@@ -78,10 +92,15 @@ struct Machine {
 // One thread's part in a step.
 class Worker {
  public:
+  // How far the items of each thread's span have been taken, for the phases between two syncs in turn.
+  struct alignas(64) Taken {
+    std::atomic<uint64_t> items[2]{};
+    uint32_t phase = 0;  // of the owning thread
+  };
   struct Shared {
-    explicit Shared(int n_threads) : barrier(n_threads) {}
+    explicit Shared(int n_threads) : barrier(n_threads), taken(static_cast<size_t>(n_threads)) {}
     Barrier barrier;
-    alignas(64) std::atomic<uint64_t> next{0};  // first item that nobody has taken
+    std::vector<Taken> taken;  // per thread
   };
   Worker(Shared& shared, int thread, int n_threads, std::byte* scratch)
       : scratch(scratch), shared_(shared), thread_(thread), n_threads_(n_threads) {}
@@ -91,26 +110,47 @@ class Worker {
   int n_threads() const { return n_threads_; }
   bool first() const { return thread_ == 0; }
 
-  // f(i) for every i < n, each on some thread, taken `grain` at a time. At most once between two syncs.
+  // First of n items that share() gives to this thread.
+  uint64_t span_begin(uint64_t n) const { return span(n, thread_).first; }
+
+  // f(i) for every i < n, each on some thread, taken `grain` at a time. Each thread has a span of neighbouring items:
+  // weights are then read in long runs, and what is fetched ahead is used by the same thread. A thread that is through
+  // goes on with what the others have left. At most once between two syncs.
   template <class F>
   void share(uint64_t n, uint64_t grain, const F& f) {
     if (n_threads_ == 1) {
       for (uint64_t i = 0; i < n; ++i) f(i);
       return;
     }
-    for (;;) {
-      const uint64_t begin = shared_.next.fetch_add(grain, std::memory_order_relaxed);
-      if (begin >= n) return;
-      for (uint64_t i = begin; i < std::min(begin + grain, n); ++i) f(i);
+    const uint32_t turn = own().phase % 2;
+    for (int k = 0; k < n_threads_; ++k) {
+      const int owner = (thread_ + k) % n_threads_;
+      const auto [begin, end] = span(n, owner);
+      std::atomic<uint64_t>& taken = shared_.taken[static_cast<size_t>(owner)].items[turn];
+      for (;;) {
+        const uint64_t from = begin + taken.fetch_add(grain, std::memory_order_relaxed);
+        if (from >= end) break;
+        for (uint64_t i = from; i < std::min(from + grain, end); ++i) f(i);
+      }
     }
   }
   // All threads meet; afterwards each sees what the others wrote, and share() starts anew.
   void sync() {
     if (n_threads_ == 1) return;
-    shared_.barrier.wait([this] { shared_.next.store(0, std::memory_order_relaxed); });
+    // The counters of the phase before last: nobody has looked at them since the last sync, nobody will before the
+    // next.
+    own().items[(own().phase + 1) % 2].store(0, std::memory_order_relaxed);
+    ++own().phase;
+    shared_.barrier.wait();
   }
 
  private:
+  Taken& own() { return shared_.taken[static_cast<size_t>(thread_)]; }
+  std::pair<uint64_t, uint64_t> span(uint64_t n, int thread) const {
+    const auto i = static_cast<uint64_t>(thread), of = static_cast<uint64_t>(n_threads_);
+    return {n * i / of, n * (i + 1) / of};
+  }
+
   Shared& shared_;
   const int thread_;
   const int n_threads_;
@@ -123,7 +163,7 @@ struct Planner {
   std::vector<bool> matrices;  // per WeightId
   std::vector<bool> lookups;   // per WeightId
   std::vector<bool> vectors;   // per WeightId
-  std::vector<bool> caches;    // per StateId
+  std::vector<Cache> caches;   // per StateId: head_dim 0 where no op reads it
   std::vector<std::shared_ptr<const RopeTable>> ropes;
   uint64_t scratch_bytes = 0;         // largest of the ops
   uint64_t thread_scratch_bytes = 0;  // per thread
@@ -137,12 +177,22 @@ struct Planner {
   void vector(WeightId id) {
     if (id) vectors[static_cast<size_t>(id.index)] = true;
   }
-  void cache(StateId id) { caches[static_cast<size_t>(id.index)] = true; }
+  void caches_of(StateId k, StateId v, uint64_t head_dim) {
+    cache(k, head_dim, true);
+    cache(v, head_dim, false);
+  }
   void rope(const std::shared_ptr<const RopeTable>& table) {
     if (std::find(ropes.begin(), ropes.end(), table) == ropes.end()) ropes.push_back(table);
   }
   void scratch(uint64_t bytes) { scratch_bytes = std::max(scratch_bytes, bytes); }
   void thread_scratch(uint64_t bytes) { thread_scratch_bytes = std::max(thread_scratch_bytes, bytes); }
+
+ private:
+  void cache(StateId id, uint64_t head_dim, bool keys) {
+    Cache& c = caches[static_cast<size_t>(id.index)];
+    CHECK(c.head_dim == 0 || (c.head_dim == head_dim && c.keys == keys));
+    c = {.head_dim = head_dim, .keys = keys};
+  }
 };
 
 }  // namespace stretto::cpu

@@ -40,10 +40,10 @@ HWY_INLINE Floats to_floats(Ints v) { return _mm512_cvtepi32_ps(v); }
 HWY_INLINE Floats mul_floats(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
 HWY_INLINE Floats mul_one(Floats a, const float* b) { return _mm512_mul_ps(a, _mm512_set1_ps(*b)); }
 HWY_INLINE Floats fma_floats(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+HWY_INLINE Floats fma_one(Floats a, const float* b, Floats c) { return _mm512_fmadd_ps(a, _mm512_set1_ps(*b), c); }
 // acc - a * b
-HWY_INLINE Floats subtract_product(Floats acc, Floats a, const float* b) {
-  return _mm512_fnmadd_ps(a, _mm512_set1_ps(*b), acc);
-}
+HWY_INLINE Floats subtract_product(Floats acc, Floats a, Floats b) { return _mm512_fnmadd_ps(a, b, acc); }
+HWY_INLINE Ints add_ints(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
 HWY_INLINE Floats load_halves(const uint8_t* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
@@ -58,6 +58,9 @@ HWY_INLINE Ints four_of(const int8_t* q) {
 }
 // sum + four products per lane of the unsigned bytes u with q[0..3].
 HWY_INLINE Ints dot4(Ints sum, Ints u, const int8_t* q) { return _mm512_dpbusd_epi32(sum, u, four_of(q)); }
+// The same for u = 16 * code; high_to_sum brings the sums of such products to those of the codes.
+HWY_INLINE Ints dot_high(Ints sum, Ints u, const int8_t* q) { return dot4(sum, u, q); }
+HWY_INLINE Ints high_to_sum(Ints sum) { return _mm512_srai_epi32(sum, 4); }
 // Codes plus 128, whose sums start at -128 * (sum of the activations).
 struct Wide {
   Ints u;
@@ -116,10 +119,14 @@ HWY_INLINE Floats mul_one(Floats a, const float* b) {
 HWY_INLINE Floats fma_floats(Floats a, Floats b, Floats c) {
   return {_mm256_fmadd_ps(a.a, b.a, c.a), _mm256_fmadd_ps(a.b, b.b, c.b)};
 }
-HWY_INLINE Floats subtract_product(Floats acc, Floats a, const float* b) {
+HWY_INLINE Floats fma_one(Floats a, const float* b, Floats c) {
   const __m256 one = _mm256_broadcast_ss(b);
-  return {_mm256_fnmadd_ps(a.a, one, acc.a), _mm256_fnmadd_ps(a.b, one, acc.b)};
+  return {_mm256_fmadd_ps(a.a, one, c.a), _mm256_fmadd_ps(a.b, one, c.b)};
 }
+HWY_INLINE Floats subtract_product(Floats acc, Floats a, Floats b) {
+  return {_mm256_fnmadd_ps(a.a, b.a, acc.a), _mm256_fnmadd_ps(a.b, b.b, acc.b)};
+}
+HWY_INLINE Ints add_ints(Ints a, Ints b) { return {_mm256_add_epi32(a.a, b.a), _mm256_add_epi32(a.b, b.b)}; }
 HWY_INLINE __m128i load_16(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
 HWY_INLINE __m128i load_8(const uint8_t* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); }
 HWY_INLINE Floats load_halves(const uint8_t* p) {
@@ -145,6 +152,9 @@ HWY_INLINE Ints dot4(Ints sum, Ints u, const int8_t* q) {
   const __m256i a = four_of(q);
   return {add_dot(sum.a, u.a, a), add_dot(sum.b, u.b, a)};
 }
+// 16-bit pair sums would overflow for 16 * code: the codes are brought down first.
+HWY_INLINE Ints dot_high(Ints sum, Ints u, const int8_t* q) { return dot4(sum, shift_right<4>(u), q); }
+HWY_INLINE Ints high_to_sum(Ints sum) { return sum; }
 // Codes plus 128 are made signed again: |w| times the activations with the sign of w; the sums start at 0.
 struct Wide {
   Ints w;

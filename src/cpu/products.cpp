@@ -12,10 +12,12 @@ void quantize_vectors(const Machine& m, Worker& w, const float* x, uint64_t n, u
   });
 }
 
-uint64_t rows_per_chunk(const Matrix& matrix, uint64_t n_rows, int n_threads) {
-  constexpr uint64_t kChunkBytes = 64 << 10;  // stays in the second-level cache for further tiles of vectors
+uint64_t rows_per_chunk(const Matrix& matrix, uint64_t n_rows, uint64_t n_vectors, int n_threads) {
+  // One vector: the last chunk of a thread should not keep the others waiting. Several: the chunk stays in the
+  // second-level cache while tiles of vectors pass, and long runs of rows make few calls.
+  const uint64_t chunk_bytes = n_vectors == 1 ? 24 << 10 : 128 << 10;
   const uint64_t step = std::max<uint64_t>(4, matrix.row_step);
-  const uint64_t by_size = kChunkBytes / matrix.row_bytes / step * step;
+  const uint64_t by_size = chunk_bytes / matrix.row_bytes / step * step;
   const uint64_t by_threads = div_up(n_rows, 8 * static_cast<uint64_t>(n_threads)) / step * step;
   return std::max(step, std::min(by_size, by_threads));
 }
@@ -40,12 +42,12 @@ void run_products(const Machine& m, Worker& w, const Vectors& x, const Product* 
   uint64_t total = 0;
   for (int i = 0; i < n_products; ++i) {
     const Matrix& matrix = *products[i].matrix;
-    total += div_up(matrix.n_rows, rows_per_chunk(matrix, matrix.n_rows, w.n_threads()));
+    total += div_up(matrix.n_rows, rows_per_chunk(matrix, matrix.n_rows, x.n, w.n_threads()));
   }
   w.share(total, 1, [&](uint64_t item) {
     for (int i = 0; i < n_products; ++i) {
       const Matrix& matrix = *products[i].matrix;
-      const uint64_t chunk = rows_per_chunk(matrix, matrix.n_rows, w.n_threads());
+      const uint64_t chunk = rows_per_chunk(matrix, matrix.n_rows, x.n, w.n_threads());
       const uint64_t n_chunks = div_up(matrix.n_rows, chunk);
       if (item < n_chunks) {
         const uint64_t first = item * chunk;

@@ -27,8 +27,8 @@ inline uint64_t quantized_bytes(uint64_t n, uint64_t width) {
 // Quantises x [n, width] into `memory`; every thread calls it, then syncs.
 void quantize_vectors(const Machine& m, Worker& w, const float* x, uint64_t n, uint64_t width, std::byte* memory);
 
-// Rows of a weight that a thread takes at a time.
-uint64_t rows_per_chunk(const Matrix& matrix, uint64_t n_rows, int n_threads);
+// Rows of a weight that a thread takes at a time, to multiply them with n_vectors vectors.
+uint64_t rows_per_chunk(const Matrix& matrix, uint64_t n_rows, uint64_t n_vectors, int n_threads);
 
 // out_at(i)[r] = rows[first_row + r] . x_at(i)      r < n_rows, i < n, first_row a multiple of matrix.row_step
 // then finish(i) once that vector's n_rows results are there. Runs on the calling thread.

@@ -4,7 +4,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
-#include <vector>
 
 #include "base/threads.h"
 #include "cpu/arena.h"
@@ -13,7 +12,6 @@ namespace stretto::cpu {
 namespace {
 
 constexpr uint64_t kSweepBytes = 1ULL << 30;
-constexpr int kPasses = 7;
 
 // Compiled for several vector widths, so that the memory is the limit and not the loads. (Resolvers of such clones run
 // before the thread sanitizer is ready, and crash under it.)
@@ -31,26 +29,34 @@ sum_words(const std::byte* data, uint64_t bytes) {
   return sums[0] + sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + sums[6] + sums[7];
 }
 
+class CpuReadSweep : public ReadSweep {
+ public:
+  explicit CpuReadSweep(int n_threads)
+      : arena_(std::min(kSweepBytes, available_host_bytes() / 4 / 4096 * 4096), "the read sweep"),
+        part_(arena_.bytes() / static_cast<uint64_t>(n_threads) / 64 * 64),
+        pool_(n_threads) {
+    // Every page is written by the thread that reads it, and nothing is zero.
+    pool_.run([&](int t) { std::memset(part(t), 1, part_); });
+  }
+
+  double pass_gbps() override {
+    const auto start = std::chrono::steady_clock::now();
+    pool_.run([&](int t) { kept_.fetch_add(sum_words(part(t), part_), std::memory_order_relaxed); });
+    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
+    return static_cast<double>(part_) * pool_.size() / time.count() / 1e9;
+  }
+
+ private:
+  std::byte* part(int thread) const { return arena_.data() + static_cast<uint64_t>(thread) * part_; }
+
+  const Arena arena_;
+  const uint64_t part_;  // bytes per thread
+  ThreadPool pool_;
+  std::atomic<uint64_t> kept_{0};  // keeps the sums alive
+};
+
 }  // namespace
 
-double read_sweep_gbps(int n_threads) {
-  const uint64_t bytes = std::min(kSweepBytes, available_host_bytes() / 4 / 4096 * 4096);
-  const Arena arena(bytes, "the read sweep");
-  const uint64_t part = bytes / static_cast<uint64_t>(n_threads) / 64 * 64;
-  ThreadPool pool(n_threads);
-  // Every page is written by the thread that reads it, and nothing is zero.
-  pool.run([&](int t) { std::memset(arena.data() + static_cast<uint64_t>(t) * part, 1, part); });
-  std::atomic<uint64_t> kept{0};  // keeps the sums alive
-  double best = 0;
-  for (int i = 0; i < kPasses; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    pool.run([&](int t) {
-      kept.fetch_add(sum_words(arena.data() + static_cast<uint64_t>(t) * part, part), std::memory_order_relaxed);
-    });
-    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
-    best = std::max(best, static_cast<double>(part) * n_threads / time.count() / 1e9);
-  }
-  return best;
-}
+std::unique_ptr<ReadSweep> make_read_sweep(int n_threads) { return std::make_unique<CpuReadSweep>(n_threads); }
 
 }  // namespace stretto::cpu

@@ -24,6 +24,12 @@ double stddev(const std::vector<double>& v) {
   return std::sqrt(square / static_cast<double>(v.size() - 1));
 }
 
+double median(std::vector<double> v) {
+  if (v.empty()) return 0;
+  std::sort(v.begin(), v.end());
+  return v.size() % 2 == 1 ? v[v.size() / 2] : (v[v.size() / 2 - 1] + v[v.size() / 2]) / 2;
+}
+
 std::vector<double> as_doubles(const std::vector<uint64_t>& v) { return {v.begin(), v.end()}; }
 
 std::vector<int32_t> random_tokens(std::mt19937_64& random, uint64_t n, uint64_t vocab) {
@@ -54,29 +60,34 @@ std::vector<double> BenchSamples::tokens_per_second() const {
 }
 double BenchSamples::average_ts() const { return mean(tokens_per_second()); }
 double BenchSamples::stddev_ts() const { return stddev(tokens_per_second()); }
-double BenchSamples::median_ts() const {
-  std::vector<double> v = tokens_per_second();
-  if (v.empty()) return 0;
-  std::sort(v.begin(), v.end());
-  return v.size() % 2 == 1 ? v[v.size() / 2] : (v[v.size() / 2 - 1] + v[v.size() / 2]) / 2;
+double BenchSamples::median_ts() const { return median(tokens_per_second()); }
+double BenchSamples::median_sweep_gbps() const { return median(sweep_gbps); }
+double BenchSamples::sweep_share(uint64_t bytes_per_token) const {
+  std::vector<double> shares = tokens_per_second();
+  if (sweep_gbps.size() != shares.size()) return 0;
+  for (size_t i = 0; i < shares.size(); ++i) shares[i] *= static_cast<double>(bytes_per_token) / (sweep_gbps[i] * 1e9);
+  return median(shares);
 }
 
 BenchSamples run_bench(Session& session, const BenchTest& test, const BenchOptions& options) {
   std::mt19937_64 random(options.seed);
   session.rewind(0);
   if (test.n_depth > 0) session.append(random_tokens(random, test.n_depth, session.vocab_size()), options.chunk);
-  BenchSamples out{.test = test, .ns = {}};
+  BenchSamples out{.test = test, .ns = {}, .sweep_gbps = {}};
+  double before = 0;
   for (int i = options.warmup ? -1 : 0; i < options.repetitions; ++i) {
     if (options.proceed && !options.proceed(test, i)) break;
     session.rewind(test.n_depth);
     const std::vector<int32_t> prompt = random_tokens(random, test.n_prompt, session.vocab_size());
     const std::vector<int32_t> generated = random_tokens(random, test.n_gen, session.vocab_size());
+    if (options.sweep != nullptr) before = options.sweep->pass_gbps();
     const auto start = std::chrono::steady_clock::now();
     if (!prompt.empty()) session.append(prompt, options.chunk);
     for (const int32_t& id : generated) session.append(std::span(&id, 1));
     const auto time = std::chrono::steady_clock::now() - start;
-    if (i >= 0)
-      out.ns.push_back(static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(time).count()));
+    if (i < 0) continue;
+    out.ns.push_back(static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(time).count()));
+    if (options.sweep != nullptr) out.sweep_gbps.push_back((before + options.sweep->pass_gbps()) / 2);
   }
   return out;
 }

@@ -20,20 +20,26 @@ struct BenchTest {
 
 struct BenchSamples {
   BenchTest test;
-  std::vector<uint64_t> ns;  // one per repetition, the warm-up left out
+  std::vector<uint64_t> ns{};  // one per repetition, the warm-up left out
+  // Per repetition the mean of the passes right before and after it; empty without a sweep.
+  std::vector<double> sweep_gbps{};
   double average_ns() const;
   double stddev_ns() const;  // of the sample, 0 for one
   std::vector<double> tokens_per_second() const;
   double average_ts() const;
   double stddev_ts() const;
   double median_ts() const;
+  double median_sweep_gbps() const;  // 0 without a sweep
+  // Median over the repetitions of (tokens/s * bytes_per_token) / sweep rate; 0 without a sweep.
+  double sweep_share(uint64_t bytes_per_token) const;
 };
 
 struct BenchOptions {
   int repetitions = 5;
   bool warmup = true;
   uint64_t chunk = 0;
-  uint64_t seed = 1;  // of the random tokens
+  uint64_t seed = 1;           // of the random tokens
+  ReadSweep* sweep = nullptr;  // a pass before and after every repetition
   // Called before every repetition; false ends the measurement early (what was measured stays).
   std::function<bool(const BenchTest&, int repetition)> proceed;
 };

@@ -70,7 +70,7 @@ class OracleBackend : public Backend {
     return static_cast<uint64_t>(sysconf(_SC_AVPHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   }
   int thread_count() const override { return 1; }
-  double read_bandwidth_gbps() const override {
+  std::unique_ptr<ReadSweep> make_read_sweep() const override {
     fail(ErrorKind::kUnsupported, "the oracle interprets; there is no bandwidth to compare it with");
   }
   Program lower(const Program& program) const override { return stretto::lower<PrimitiveOnly>(program); }

@@ -24,6 +24,14 @@ TEST(BenchSamples, Statistics) {
   EXPECT_NEAR(s.average_ts(), 17.5 / 3, 1e-9);
   EXPECT_NEAR(s.stddev_ts(), 3.8188, 1e-3);
   EXPECT_EQ((BenchSamples{.test = {1, 0, 0}, .ns = {5}}).stddev_ns(), 0);
+  EXPECT_EQ(s.sweep_share(1'000'000'000), 0);  // no sweep
+}
+
+TEST(BenchSamples, EachRepetitionIsComparedWithItsOwnSweep) {
+  const BenchSamples s{
+      .test = {0, 10, 0}, .ns = {1'000'000'000, 2'000'000'000, 500'000'000}, .sweep_gbps = {20, 10, 50}};
+  EXPECT_NEAR(s.sweep_share(1'000'000'000), 0.5, 1e-9);  // 10/20, 5/10, 20/50
+  EXPECT_EQ(s.median_sweep_gbps(), 20);
 }
 
 TEST(RunBench, CountsRepetitionsAndKeepsTheDepth) {

@@ -120,7 +120,7 @@ class SmallBackend : public Backend {
   std::string description() const override { return ""; }
   uint64_t available_bytes() const override { return bytes_; }
   int thread_count() const override { return 1; }
-  double read_bandwidth_gbps() const override { return inner_->read_bandwidth_gbps(); }
+  std::unique_ptr<ReadSweep> make_read_sweep() const override { return inner_->make_read_sweep(); }
   Program lower(const Program& p) const override { return inner_->lower(p); }
   std::unique_ptr<Executable> compile(const Program& p, const CompileOptions& o) const override {
     return inner_->compile(p, o);
