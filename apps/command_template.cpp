@@ -45,7 +45,7 @@ void run_template(const TemplateOptions& o) {
   std::optional<std::string> source;
   if (loaded.tokenizer) {
     set_special_texts(*loaded.tokenizer, request);
-    source = loaded.tokenizer->chat_template();
+    source = loaded.tokenizer->chat_template(!request.tools.empty());
   }
   if (!o.template_file.empty()) source = read_file(o.template_file);
   if (!source) {

@@ -36,7 +36,7 @@ class Checkpoint {
   // Oddities that do not stop loading, one sentence each, for the caller to print.
   const std::vector<std::string>& warnings() const { return warnings_; }
 
-  // The text of a further file of a Hugging Face directory ("generation_config.json", "tokenizer.json"); nullopt when
+  // The text of a further file of a Hugging Face directory ("generation_config.json", "folder/file"); nullopt when
   // the file is absent or the checkpoint is a GGUF file. Throws Error when it is there but larger than 256 MiB, not
   // readable, or a link out of the model's directory.
   std::optional<std::string> side_file(std::string_view file_name) const;

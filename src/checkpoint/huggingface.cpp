@@ -331,9 +331,12 @@ Metadata flatten_config(std::string_view json_text, std::string_view label) {
 }
 
 std::optional<fs::path> find_side_file(const fs::path& dir, const std::string& name) {
-  if (!is_plain_name(name)) {
+  const size_t slash = name.find('/');
+  const bool plain = slash == std::string::npos
+                         ? is_plain_name(name)
+                         : is_plain_name(name.substr(0, slash)) && is_plain_name(name.substr(slash + 1));
+  if (!plain)
     fail(ErrorKind::kInvalidModel, "{}: \"{}\" is not the plain name of a file", dir.string(), printable(name));
-  }
   const fs::path path = dir / name;
   std::error_code error;
   if (!fs::exists(fs::symlink_status(path, error))) return std::nullopt;

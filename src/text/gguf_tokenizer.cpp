@@ -130,6 +130,7 @@ void read_flags(const Metadata& gguf, Algorithm algorithm, const PreRule& rule, 
   table.add_space_prefix = flag("add_space_prefix", spm) && spm;
   if (!spm) table.pre = rule.name;
   table.chat_template = gguf.get_string("tokenizer.chat_template");
+  table.tool_template = gguf.get_string("tokenizer.chat_template.tool_use");
   for (const int64_t id : gguf.get_ints("tokenizer.ggml.suppress_tokens").value_or(std::vector<int64_t>())) {
     if (table.vocabulary.contains(id)) table.suppressed.push_back(static_cast<int32_t>(id));
   }

@@ -27,6 +27,7 @@ struct HfTokenizerFiles {
   std::optional<std::string> generation_config_json;
   std::optional<std::string> config_json;
   std::optional<std::string> chat_template_jinja;
+  std::optional<std::string> tool_use_jinja;  // additional_chat_templates/tool_use.jinja
   std::optional<std::string> chat_template_json;
 };
 
@@ -55,7 +56,8 @@ struct HfChatTemplate {
 };
 
 // All chat templates of the directory, the one of Tokenizer::chat_template() ("default") first if there is one.
-// chat_template.jinja wins over tokenizer_config.json, which wins over chat_template.json.
+// chat_template.jinja and additional_chat_templates/tool_use.jinja win over tokenizer_config.json, which wins over
+// chat_template.json.
 std::vector<HfChatTemplate> read_hf_chat_templates(const HfTokenizerFiles& files);
 
 }  // namespace stretto

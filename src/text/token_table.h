@@ -24,6 +24,7 @@ struct TokenTable {
   std::vector<bool> swallows_whitespace;  // [size] or empty: special tokens that eat the ASCII blanks after them
   std::vector<std::string> pieces;        // [size]: bytes of each token with specials shown
   std::optional<std::string> chat_template;
+  std::optional<std::string> tool_template;  // for requests with tools, where the model has one of its own
   std::vector<std::string> warnings;
 };
 

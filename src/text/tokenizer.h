@@ -57,7 +57,10 @@ class Tokenizer {
   bool adds_eos() const { return table_.add_eos && table_.special.eos.has_value(); }
 
   std::string_view pre() const { return table_.pre; }  // pre-tokenizer name, empty if the algorithm has none
-  const std::optional<std::string>& chat_template() const { return table_.chat_template; }
+  // `with_tools`: the template for requests that offer tools, where the model has one of its own.
+  const std::optional<std::string>& chat_template(bool with_tools = false) const {
+    return with_tools && table_.tool_template ? table_.tool_template : table_.chat_template;
+  }
   const std::vector<std::string>& warnings() const { return table_.warnings; }  // of loading, one line each
 
  protected:

@@ -240,6 +240,23 @@ TEST(Inspect, ListsMetadataAndTensors) {
   EXPECT_EQ(stretto({"inspect", reference_model("hf/mistral")}).exit_code, 0);
 }
 
+TEST(Template, ToolsHaveATemplateOfTheirOwn) {
+  namespace fs = std::filesystem;
+  const fs::path dir = temporary_file("with_tools");
+  fs::create_directories(dir / "additional_chat_templates");
+  for (const auto& entry : fs::directory_iterator(reference_model("hf/qwen3")))
+    fs::copy_file(entry.path(), dir / entry.path().filename());
+  fs::copy_file(STRETTO_TEST_DATA "/tokjson/qwen2/tokenizer.json", dir / "tokenizer.json");
+  write_file((dir / "chat_template.jinja").string(), "plain");
+  write_file((dir / "additional_chat_templates/tool_use.jinja").string(), "with {{ tools | length }}");
+  const std::string messages = (dir / "m.json").string(), tools = (dir / "t.json").string();
+  write_file(messages, R"([{"role": "user", "content": "Hi"}])");
+  write_file(tools, R"([{"type": "function", "function": {"name": "f"}}])");
+  EXPECT_EQ(stretto({"template", dir.string(), "--messages", messages}).out, "plain");
+  EXPECT_EQ(stretto({"template", dir.string(), "--messages", messages, "--tools", tools}).out, "with 1");
+  fs::remove_all(dir);
+}
+
 TEST(Template, RendersAConversation) {
   const std::string path = temporary_file("messages.json");
   write_file(path, R"([{"role": "user", "content": "Hi"}])");

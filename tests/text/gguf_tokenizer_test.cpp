@@ -178,6 +178,11 @@ TEST(MakeTokenizer, SuppressedTokensAndChatTemplate) {
   const auto t = make_tokenizer(v.metadata_with(key("suppress_tokens"), MetaValue::i32s({5, -1, 256, 7})));
   EXPECT_EQ(t->suppressed(), (Ids{5, 7}));
   EXPECT_FALSE(t->chat_template().has_value());
+  Metadata two = v.metadata_with("tokenizer.chat_template", MetaValue::string("plain"));
+  EXPECT_EQ(make_tokenizer(two)->chat_template(true), "plain");
+  ASSERT_TRUE(two.add("tokenizer.chat_template.tool_use", MetaValue::string("tools")));
+  EXPECT_EQ(make_tokenizer(two)->chat_template(true), "tools");
+  EXPECT_EQ(make_tokenizer(two)->chat_template(), "plain");
   EXPECT_EQ(make_tokenizer(v.metadata_with("tokenizer.chat_template", MetaValue::string("{{ x }}")))->chat_template(),
             "{{ x }}");
 }

@@ -64,6 +64,18 @@ HfTokenizerFiles files_of(const Json& item) {
   return files;
 }
 
+TEST(HfSideFiles, AFileOfItsOwnIsTheTemplateForTools) {
+  HfTokenizerFiles files;
+  files.tokenizer_config_json =
+      R"({"chat_template": [{"name": "tool_use", "template": "old"}, {"name": "default", "template": "plain"}]})";
+  const auto source = [&] { return read_hf_chat_templates(files).back(); };
+  EXPECT_EQ(source().source, "old");
+  files.tool_use_jinja = "new";
+  EXPECT_EQ(source().name, "tool_use");
+  EXPECT_EQ(source().source, "new");
+  EXPECT_EQ(read_hf_chat_templates(files).size(), 2u);
+}
+
 void compare_special(const Json& item, const char* key, const std::optional<int32_t>& have) {
   if (item.at(key).is_null()) return;  // what HF does not name may still come from the template or config.json
   EXPECT_EQ(have, item.at(key).get<int32_t>()) << key;

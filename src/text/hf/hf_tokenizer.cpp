@@ -319,6 +319,7 @@ HfTokenizerFiles read_hf_tokenizer_files(const Checkpoint& checkpoint) {
   files.generation_config_json = checkpoint.side_file("generation_config.json");
   files.config_json = checkpoint.side_file("config.json");
   files.chat_template_jinja = checkpoint.side_file("chat_template.jinja");
+  files.tool_use_jinja = checkpoint.side_file("additional_chat_templates/tool_use.jinja");
   files.chat_template_json = checkpoint.side_file("chat_template.json");
   return files;
 }
@@ -353,8 +354,10 @@ std::unique_ptr<const Tokenizer> make_hf_tokenizer(const HfTokenizerFiles& files
         "tokenizer_config.json says split_special_tokens: written-out special tokens of plain text are meant to stay "
         "text");
   }
-  const std::vector<HfChatTemplate> templates = read_hf_chat_templates(files);
-  if (!templates.empty() && templates.front().name == "default") table.chat_template = templates.front().source;
+  for (const HfChatTemplate& t : read_hf_chat_templates(files)) {
+    if (t.name == "default") table.chat_template = t.source;
+    if (t.name == "tool_use") table.tool_template = t.source;
+  }
   AddedTokenScanner raw = make_scanner(*parts, false);
   AddedTokenScanner normalized = make_scanner(*parts, true);
   return std::make_unique<HfTokenizer>(std::move(parts), std::move(table), std::move(raw), std::move(normalized));

@@ -282,6 +282,10 @@ std::vector<HfChatTemplate> read_hf_chat_templates(const HfTokenizerFiles& files
     if (out.empty() || out.front().name != "default") out.insert(out.begin(), HfChatTemplate{"default", {}});
     out.front().source = *files.chat_template_jinja;
   }
+  if (files.tool_use_jinja) {
+    std::erase_if(out, [](const HfChatTemplate& t) { return t.name == "tool_use"; });
+    out.push_back({"tool_use", *files.tool_use_jinja});
+  }
   if (!out.empty() || !files.chat_template_json) return out;
   const Json json = parse_json(*files.chat_template_json, "chat_template.json");
   Fields fields(json, "chat_template.json");
