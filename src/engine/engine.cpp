@@ -34,6 +34,9 @@ void Engine::plan(const Backend& backend, const EngineOptions& options, const En
   limits_.n_threads = options.n_threads;
   limits_.n_ctx = options.n_ctx != 0 ? options.n_ctx : model_.spec.context_length;
   limits_.max_tokens = std::min(limits_.max_tokens, limits_.n_ctx);
+  if (limits_.n_ctx > model_.spec.context_length)
+    log.line(fmt::format("warning: a context of {} is beyond the {} positions the model was trained for", limits_.n_ctx,
+                         model_.spec.context_length));
   const StepShape step{.n_tokens = limits_.max_tokens, .n_outputs = limits_.max_outputs};
   const Program lowered = backend.lower(model_.program);
   const uint64_t available = backend.available_bytes();

@@ -149,6 +149,17 @@ TEST_F(SessionTest, TooLargeAContextIsRefusedWithTheLargestThatFits) {
   EXPECT_THROW(Engine(*checkpoint_, SmallBackend(1000), {}, silent()), Error);
 }
 
+TEST_F(SessionTest, AContextBeyondTheModelsIsAWarning) {
+  std::string lines;
+  EngineLog log = silent();
+  log.line = [&](const std::string& line) { lines += line + "\n"; };
+  const uint64_t own = engine_.model().spec.context_length;
+  Engine(*checkpoint_, *backend_, {.n_ctx = own, .max_tokens = 8}, log);
+  EXPECT_EQ(lines.find("warning: a context of"), std::string::npos) << lines;
+  Engine(*checkpoint_, *backend_, {.n_ctx = own + 1, .max_tokens = 8}, log);
+  EXPECT_NE(lines.find("warning: a context of"), std::string::npos) << lines;
+}
+
 TEST_F(SessionTest, EndIdsComeFromConfig) { EXPECT_EQ(end_ids(*checkpoint_, nullptr), std::vector<int32_t>{2}); }
 
 }  // namespace
