@@ -3,7 +3,9 @@
 
     seeds.py DIRECTORY
 """
+import base64
 import json
+import struct
 import sys
 from pathlib import Path
 
@@ -42,7 +44,37 @@ def jinja():
                       b"{{ range(1, 9, 3) | batch(2, none) | list }}{{ '[1, {}]' | from_json | string | replace('1', '\\u00e9') }}")
 
 
-SEEDS = {"jinja": jinja, "gguf": gguf, "safetensors": safetensors, "config": config}
+def protobuf(field, value):
+    """One field: a number, a float, or a length and bytes."""
+    def varint(n):
+        out = b""
+        while n >= 128:
+            out, n = out + bytes([n & 127 | 128]), n >> 7
+        return out + bytes([n])
+    if isinstance(value, float):
+        return varint(field << 3 | 5) + struct.pack("<f", value)
+    if isinstance(value, int):
+        return varint(field << 3) + varint(value)
+    return varint(field << 3 | 2) + varint(len(value)) + value
+
+
+def tokenizer_model():
+    tokens = [(b"<unk>", 2), (b"<s>", 3), (b"</s>", 3), (b"l", 1), (b"o", 1), (b"\xe2\x96\x81", 1), (b"lo", 1), (b"<m>", 4)]
+    pieces = b"".join(protobuf(1, protobuf(1, text) + protobuf(2, -float(i)) + protobuf(3, kind))
+                      for i, (text, kind) in enumerate(tokens))
+    byte_pieces = b"".join(protobuf(1, protobuf(1, b"<0x%02X>" % i) + protobuf(3, 6)) for i in range(256))
+    normalizer = protobuf(3, protobuf(1, b"identity") + protobuf(3, 1) + protobuf(4, 0) + protobuf(5, 1))
+    yield "plain", pieces + protobuf(2, protobuf(3, 2)) + normalizer
+    yield "collapse", pieces + protobuf(2, protobuf(3, 2) + protobuf(41, 1)) + protobuf(3, b"")
+    yield "bytes", pieces + byte_pieces + protobuf(2, protobuf(3, 2) + protobuf(35, 1)) + normalizer
+    yield "tiktoken", b"IQ== 0\nIg== 1\n"
+    vocab = [{"rank": i, "token_bytes": base64.b64encode(t).decode()}
+             for i, t in enumerate([bytes([b]) for b in range(256)] + [b"lo", b"ll"])]
+    config = {"pattern": "\\s?\\p{L}+|\\s+|[^\\s\\p{L}]", "default_vocab_size": 278, "default_num_special_tokens": 20}
+    yield "tekken", json.dumps({"config": config, "vocab": vocab}).encode()
+
+
+SEEDS = {"tokenizer_model": tokenizer_model, "jinja": jinja, "gguf": gguf, "safetensors": safetensors, "config": config}
 
 
 def main():

@@ -248,7 +248,8 @@ class HuggingFaceCheckpoint final : public Checkpoint {
 
  private:
   static bool has_tokenizer(const fs::path& dir) {
-    return find_side_file(dir, "tokenizer.json") || find_side_file(dir, "vocab.json");
+    return find_side_file(dir, "tokenizer.json") || find_side_file(dir, "vocab.json") ||
+           find_side_file(dir, "tokenizer.model") || find_side_file(dir, "tekken.json");
   }
   [[noreturn]] void no_config() const {
     const std::vector<std::string> gguf = names_with_extension(path_, ".gguf");

@@ -5,14 +5,12 @@
 #include "base/error.h"
 #include "checkpoint/utf8.h"
 #include "text/bpe.h"
-#include "text/special_tokens.h"
+#include "text/fragment_tokenizer.h"
 #include "text/spm.h"
 #include "text/tokenizer.h"
 
 namespace stretto {
 namespace {
-
-constexpr size_t kMaxTextBytes = size_t{256} << 20;
 
 enum class Algorithm { kByteLevelBpe, kSpm, kRawUtf8Bpe };
 
@@ -160,39 +158,6 @@ std::unique_ptr<const RawEncoder> make_raw_encoder(const Metadata& gguf, Algorit
   return std::make_unique<ByteLevelBpe>(table.vocabulary, *merges, rule);
 }
 
-class GgufTokenizer : public Tokenizer {
- public:
-  GgufTokenizer(const Metadata& gguf, Algorithm algorithm, const PreRule& rule, TokenTable table)
-      : Tokenizer(std::move(table)), specials_(table_), raw_(make_raw_encoder(gguf, algorithm, rule, table_)) {}
-
-  std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options) const override {
-    if (text.size() > kMaxTextBytes) {
-      fail(ErrorKind::kBadArgument, "a text of {} bytes cannot be tokenized, at most {} are allowed", text.size(),
-           kMaxTextBytes);
-    }
-    std::vector<int32_t> ids;
-    const bool with_bos = options.add_special && adds_bos();
-    if (with_bos) ids.push_back(*bos());
-    for (const Fragment& fragment : specials_.partition(text, options.parse_special)) {
-      if (fragment.id >= 0) {
-        ids.push_back(fragment.id);
-      } else {
-        raw_->encode(text.substr(fragment.begin, fragment.end - fragment.begin), ids, options.warnings);
-      }
-    }
-    if (options.warnings != nullptr && with_bos && ids.size() > 1 && ids[1] == *bos()) {
-      options.warnings->push_back(fmt::format(
-          "the text begins with '{}' and the tokenizer adds it too: there are two now", printable(this->text(*bos()))));
-    }
-    if (options.add_special && adds_eos()) ids.push_back(*eos());
-    return ids;
-  }
-
- private:
-  SpecialTokens specials_;
-  std::unique_ptr<const RawEncoder> raw_;
-};
-
 }  // namespace
 
 std::unique_ptr<const Tokenizer> make_tokenizer(const Metadata& gguf, std::string_view force_pre) {
@@ -200,7 +165,8 @@ std::unique_ptr<const Tokenizer> make_tokenizer(const Metadata& gguf, std::strin
   TokenTable table;
   const PreRule& rule = read_pre_rule(gguf, algorithm, force_pre, table);
   table = read_table(gguf, algorithm, rule, std::move(table));
-  return std::make_unique<GgufTokenizer>(gguf, algorithm, rule, std::move(table));
+  return make_fragment_tokenizer(
+      std::move(table), [&](const TokenTable& final) { return make_raw_encoder(gguf, algorithm, rule, final); });
 }
 
 }  // namespace stretto

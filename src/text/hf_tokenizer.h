@@ -1,4 +1,6 @@
 // The tokenizer of a Hugging Face model directory: tokenizer.json, run exactly as it is written, with its side files.
+// Without one, the first of vocab.json with merges.txt, tokenizer.model (SentencePiece) and tekken.json that is there;
+// the last two behave as tokenizers of GGUF files do.
 //
 // Ids are those of the `tokenizers` library. Differences from a tokenizer made from a GGUF file of the same model:
 // decode() does what the file's decoder says and skips ids that stand for nothing; text that is not valid UTF-8 counts
@@ -21,6 +23,8 @@ struct HfTokenizerFiles {
   std::optional<std::string> tokenizer_json;
   std::optional<std::string> vocab_json;  // with merges_txt: only used without tokenizer_json
   std::optional<std::string> merges_txt;
+  std::optional<std::string> tokenizer_model;  // SentencePiece; only without the three above
+  std::optional<std::string> tekken_json;      // only without all of the above
   std::optional<std::string> tokenizer_config_json;
   std::optional<std::string> special_tokens_map_json;
   std::optional<std::string> added_tokens_json;

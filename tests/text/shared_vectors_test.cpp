@@ -10,7 +10,12 @@
 #include <sstream>
 
 #include "checkpoint/checkpoint.h"
+#include "text/byte_alphabet.h"
+#include "text/hf_tokenizer.h"
 #include "text/pretokenizer.h"
+#include "text/sentencepiece_bytes.h"
+#include "text/small_vocabulary.h"
+#include "text/tekken_json.h"
 #include "text/tokenizer.h"
 
 namespace stretto {
@@ -105,6 +110,59 @@ INSTANTIATE_TEST_SUITE_P(All, VocabularyFile,
                            for (char& c : name) c = c == '-' ? '_' : c;
                            return name;
                          });
+
+std::unique_ptr<Checkpoint> open_vocabulary(const std::string& file) {
+  return open_checkpoint((kData / "vocab" / file).string(), {.metadata_only = true});
+}
+
+// The same vocabularies written as tokenizer.model.
+TEST(VocabularyAsTokenizerModel, GivesThePublishersIdsAndBack) {
+  SKIP_WITHOUT_SHARED();
+  for (const std::string name : {"llama-spm", "phi-3"}) {
+    SCOPED_TRACE(name);
+    const std::string file = fmt::format("ggml-vocab-{}.gguf", name);
+    HfTokenizerFiles files;
+    files.tokenizer_model = SentencePieceBytes(open_vocabulary(file)->metadata()).file();
+    const auto t = make_hf_tokenizer(files);
+    const auto inputs = input_cases(kData / "vocab" / (file + ".inp"));
+    const auto outputs = output_cases(kData / "vocab" / (file + ".out"));
+    ASSERT_EQ(outputs.size(), inputs.size());
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const std::vector<int32_t> ids = t->encode(inputs[i], {.add_special = false, .parse_special = false});
+      EXPECT_EQ(ids, outputs[i]) << "case " << i << ": " << inputs[i];
+      EXPECT_EQ(t->decode(ids, false), inputs[i]) << "case " << i;
+    }
+    Noise noise(41);
+    for (int i = 0; i < 500; ++i) {
+      const std::string text = i % 2 == 0 ? noise.text(100) : noise.bytes(100, 7);
+      EXPECT_EQ(t->encode(text, {.parse_special = false}), tokenizer(file).encode(text, {.parse_special = false}));
+    }
+  }
+}
+
+// The vocabulary of GPT-2 is in the order of its merges, so it can be written as ranks: the two algorithms must agree.
+TEST(VocabularyAsTekken, RanksGiveTheIdsOfMerges) {
+  SKIP_WITHOUT_SHARED();
+  const std::string file = "ggml-vocab-gpt-2.gguf";
+  const auto checkpoint = open_vocabulary(file);
+  std::vector<std::string> tokens;
+  for (const std::string& text : *checkpoint->metadata().get_strings("tokenizer.ggml.tokens")) {
+    if (text != "<|endoftext|>") tokens.push_back(bytes_of_symbols(text));
+  }
+  constexpr int32_t kSpecials = 100;
+  HfTokenizerFiles files;
+  files.tekken_json = tekken_json(tokens, kSpecials).dump();
+  const auto t = make_hf_tokenizer(files);
+  const Tokenizer& merges = tokenizer(file, "tekken");
+  std::vector<std::string> texts = input_cases(kData / "vocab" / (file + ".inp"));
+  Noise noise(42);
+  for (int i = 0; i < 500; ++i) texts.push_back(i % 2 == 0 ? noise.text(100) : noise.bytes(100, 9));
+  for (const std::string& text : texts) {
+    std::vector<int32_t> want = merges.encode(text, {.add_special = false, .parse_special = false});
+    for (int32_t& id : want) id += kSpecials;
+    EXPECT_EQ(t->encode(text, {.add_special = false, .parse_special = false}), want) << text;
+  }
+}
 
 const json& vectors() {
   static const json kVectors = json::parse(read_file(kData / "tokenizer_vectors.json"));

@@ -66,7 +66,8 @@ TokenizerJson load_source(const HfTokenizerFiles& files, const SideFiles& side, 
   if (files.tokenizer_json) return parse_tokenizer_json(*files.tokenizer_json, "tokenizer.json");
   if (!has_hf_tokenizer(files)) {
     fail(ErrorKind::kNotFound,
-         "the model has neither tokenizer.json nor vocab.json with merges.txt; use --tokens to give token ids");
+         "the model has none of tokenizer.json, vocab.json with merges.txt, tokenizer.model and tekken.json; use "
+         "--tokens to give token ids");
   }
   TokenizerJson source;
   source.bpe = parse_vocab_and_merges(*files.vocab_json, *files.merges_txt);
