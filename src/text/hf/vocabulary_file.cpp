@@ -217,8 +217,10 @@ std::unique_ptr<const Tokenizer> make_vocabulary_file_tokenizer(const HfTokenize
     for (const int32_t id : file.swallowing) table.swallows_whitespace[static_cast<size_t>(id)] = true;
   }
   fill_pieces(table, file.coding);
-  const std::vector<HfChatTemplate> templates = read_hf_chat_templates(files);
-  if (!templates.empty() && templates.front().name == "default") table.chat_template = templates.front().source;
+  for (const HfChatTemplate& t : read_hf_chat_templates(files)) {
+    if (t.name == "default") table.chat_template = t.source;
+    if (t.name == "tool_use") table.tool_template = t.source;
+  }
   table.warnings.push_back(fmt::format("there is no tokenizer.json: {} is read, with bos {}", file.name,
                                        table.add_bos ? "added" : "left out"));
   return make_fragment_tokenizer(std::move(table), file.make_encoder);
