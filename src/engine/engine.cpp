@@ -79,7 +79,9 @@ LoadedTokenizer load_tokenizer(const Checkpoint& checkpoint, const TokenizerOpti
   if (checkpoint.container() == Container::kHuggingFace) {
     const HfTokenizerFiles files = read_hf_tokenizer_files(checkpoint);
     if (!has_hf_tokenizer(files)) {
-      out.missing_reason = checkpoint.path().string() + ": no tokenizer.json in this directory; use --tokens";
+      out.missing_reason = checkpoint.path().string() +
+                           ": no tokenizer.json, tokenizer.model, tekken.json or vocab.json with merges.txt in this "
+                           "directory; use --tokens";
       return out;
     }
     if (!options.force_pre.empty())
