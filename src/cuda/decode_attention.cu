@@ -1,0 +1,301 @@
+// Head norms + rotary embedding + cache append + attention.
+//
+// Parallel over: groups of up to four query heads that share a key/value head (x), runs of the context (y), tokens (z).
+// A block's eight warps take positions in turn; the last block of a group to arrive joins the runs. How many runs there
+// are follows from the length, which is read on the device: the same launch serves every position, and blocks without
+// positions leave at once.
+// Bytes: the visible keys and values once per group of heads. The first rows are loaded before the wait: they were
+// written by earlier tokens.
+// Limits: head_dim 64 or 128; caches of F32, F16, BF16.
+#include <algorithm>
+
+#include "cuda/decode_attention.h"
+#include "cuda/device/dependency.cuh"
+#include "cuda/device/head_softmax.cuh"
+#include "cuda/device/numeric.cuh"
+
+namespace stretto::cuda {
+namespace {
+
+constexpr int kWarps = 8;
+constexpr float kLog2E = 1.4426950408889634F;
+
+// The positions of one block.
+struct Run {
+  uint32_t begin, end, n_active;
+  bool owns_new;  // the step's own position is the last one
+};
+
+__device__ __forceinline__ Run run_of(const DecodeAttentionParams& p, uint32_t position, uint32_t granule) {
+  const uint32_t start = p.window != 0 && position + 1 > p.window ? position + 1 - p.window : 0;
+  const uint32_t count = position + 1 - start;
+  uint32_t chunk = max(p.min_chunk, (count + p.n_splits - 1) / p.n_splits);
+  if (p.n_splits == 1) chunk = count;
+  chunk = (chunk + granule - 1) / granule * granule;
+  Run run;
+  run.n_active = (count + chunk - 1) / chunk;
+  run.begin = start + blockIdx.y * chunk;
+  run.end = min(run.begin + chunk, position + 1);
+  run.owns_new = blockIdx.y + 1 == run.n_active;
+  return run;
+}
+
+// One head by one warp: x (device) normalised, rotated and multiplied with `factor`, into to[head_dim] (shared).
+template <int kHeadDim>
+__device__ __forceinline__ void prepare_head(const DecodeAttentionParams& p, const float* x, const float* norm,
+                                             uint32_t t, float factor, float* to, uint32_t lane) {
+  constexpr int kPer = kHeadDim / 32;
+  float v[kPer], sum = 0;
+#pragma unroll
+  for (int i = 0; i < kPer; ++i) {
+    v[i] = x[lane + 32 * i];
+    sum += v[i] * v[i];
+  }
+  if (norm != nullptr) {
+    const float r = rms_factor(warp_sum(sum), kHeadDim, p.eps);
+#pragma unroll
+    for (int i = 0; i < kPer; ++i) v[i] *= r * norm[lane + 32 * i];
+  }
+#pragma unroll
+  for (int i = 0; i < kPer; ++i) to[lane + 32 * i] = v[i];
+  __syncwarp();
+  const uint32_t n = p.rows.n_pairs;
+#pragma unroll
+  for (int i = 0; i < kPer; ++i) {
+    const uint32_t d = lane + 32 * i;
+    if (d < 2 * n) {
+      const uint32_t pair = d < n ? d : d - n;
+      const float cos = p.rows.cos[t * n + pair], sin = p.rows.sin[t * n + pair];
+      const float a = to[pair], b = to[pair + n];
+      v[i] = d < n ? a * cos - b * sin : a * sin + b * cos;
+    }
+    v[i] *= factor;
+  }
+  __syncwarp();
+#pragma unroll
+  for (int i = 0; i < kPer; ++i) to[lane + 32 * i] = v[i];
+}
+
+template <class T, int kHeadDim>
+struct alignas(16) Shared {
+  float q[kHeadsPerBlock][kHeadDim];
+  float rotated[kHeadDim];
+  T new_k[kHeadDim], new_v[kHeadDim];
+  float top[kWarps][kHeadsPerBlock], sum[kWarps][kHeadsPerBlock];
+  float acc[kWarps][kHeadsPerBlock][kHeadDim];
+  bool is_last;
+};
+
+// Joins the warps of the block: unnormalised result of (head, d), its maximum and sum.
+template <class S>
+__device__ __forceinline__ float join_warps(const S& s, uint32_t head, uint32_t d, float* top, float* sum) {
+  float t = s.top[0][head];
+  for (int w = 1; w < kWarps; ++w) t = fmaxf(t, s.top[w][head]);
+  float total = 0, y = 0;
+  for (int w = 0; w < kWarps; ++w) {
+    const float f = exp2f(s.top[w][head] - t);
+    total += f * s.sum[w][head];
+    y += f * s.acc[w][head][d];
+  }
+  *top = t;
+  *sum = total;
+  return y;
+}
+
+// Partial results lie as [group of heads][run][head][top, sum, head_dim values].
+template <int kHeadDim>
+__device__ __forceinline__ float* partial_of(const DecodeAttentionParams& p, uint32_t run, uint32_t head) {
+  return p.partial + ((uint64_t{blockIdx.x} * p.n_splits + run) * kHeadsPerBlock + head) * (kHeadDim + 2);
+}
+
+template <int kHeadDim>
+__device__ __forceinline__ float join_runs(const DecodeAttentionParams& p, uint32_t n_runs, uint32_t head, uint32_t d) {
+  float top = -1e30F;
+  for (uint32_t r = 0; r < n_runs; ++r) top = fmaxf(top, __ldcg(partial_of<kHeadDim>(p, r, head)));
+  float sum = 0, y = 0;
+#pragma unroll 4
+  for (uint32_t r = 0; r < n_runs; ++r) {
+    const float* part = partial_of<kHeadDim>(p, r, head);
+    const float f = exp2f(__ldcg(part) - top);
+    sum += f * __ldcg(part + 1);
+    y += f * __ldcg(part + 2 + d);
+  }
+  return y / sum;
+}
+
+template <class T, int kHeadDim>
+__global__ void __launch_bounds__(32 * kWarps) decode_attention_kernel(const __grid_constant__ DecodeAttentionParams p) {
+  using Softmax = HeadSoftmax<T, kHeadDim>;
+  constexpr uint32_t kBatch = kWarps * Softmax::kPositions;
+  __shared__ Shared<T, kHeadDim> s;
+  trigger_dependents();
+  const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, t = blockIdx.z;
+  const uint32_t heads_per_kv = p.n_heads / p.n_kv_heads;
+  const uint32_t groups = (heads_per_kv + kHeadsPerBlock - 1) / kHeadsPerBlock;
+  const uint32_t kv_head = blockIdx.x / groups, in_kv = blockIdx.x % groups * kHeadsPerBlock;
+  const uint32_t first_head = kv_head * heads_per_kv + in_kv;
+  const uint32_t n_heads = min(static_cast<uint32_t>(kHeadsPerBlock), heads_per_kv - in_kv);
+  const uint32_t position = static_cast<uint32_t>(*p.position) + p.first_token + t;
+  const Run run = run_of(p, position, kBatch);
+  if (blockIdx.y >= run.n_active) return;
+  const bool appends = p.k != nullptr && run.owns_new;
+  const uint32_t cached_end = appends ? run.end - 1 : run.end;
+
+  const uint64_t stride = uint64_t{p.n_kv_heads} * kHeadDim, column = uint64_t{kv_head} * kHeadDim;
+  const T* k_cache = static_cast<const T*>(p.k_cache) + column + lane % Softmax::kLanes * 8;
+  const T* v_cache = static_cast<const T*>(p.v_cache) + column + lane % Softmax::kLanes * 8;
+  CacheRow8<T> k[Softmax::kUnroll], v[Softmax::kUnroll];
+  const auto load = [&](uint32_t base) {
+#pragma unroll
+    for (int j = 0; j < Softmax::kUnroll; ++j) {
+      const uint32_t at = base + j * Softmax::kSide + lane / Softmax::kLanes;
+      k[j].clear();
+      v[j].clear();
+      if (at < cached_end) {
+        k[j].load(k_cache + at * stride);
+        v[j].load(v_cache + at * stride);
+      }
+    }
+  };
+  uint32_t base = run.begin + warp * Softmax::kPositions;
+  // Rows that this step wrote itself may only be read after the wait.
+  const bool early = p.k != nullptr;
+  if (early) load(base);
+  wait_for_inputs();
+  if (!early) load(base);
+
+  if (warp < kHeadsPerBlock) {
+    float* to = s.q[warp];
+    if (warp < n_heads) {
+      const float factor = p.scale * kLog2E * (p.apply_temperature ? p.rows.temperature[t] : 1);
+      const float* x = p.q + (uint64_t{t} * p.n_heads + first_head + warp) * kHeadDim;
+      prepare_head<kHeadDim>(p, x, p.q_norm, t, factor, to, lane);
+    } else {
+      for (int i = lane; i < kHeadDim; i += 32) to[i] = 0;
+    }
+  } else if (appends && warp == kHeadsPerBlock) {
+    prepare_head<kHeadDim>(p, p.k + column, p.k_norm, t, 1, s.rotated, lane);
+    __syncwarp();
+    for (int i = lane; i < kHeadDim; i += 32) {
+      store_as(s.new_k + i, s.rotated[i]);
+      if (in_kv == 0) store_as(static_cast<T*>(p.k_cache) + position * stride + column + i, s.rotated[i]);
+    }
+  } else if (appends && warp == kHeadsPerBlock + 1) {
+    for (int i = lane; i < kHeadDim; i += 32) {
+      const float x = p.v[column + i];
+      store_as(s.new_v + i, x);
+      if (in_kv == 0) store_as(static_cast<T*>(p.v_cache) + position * stride + column + i, x);
+    }
+  }
+  __syncthreads();
+
+  Softmax softmax;
+#pragma unroll
+  for (int h = 0; h < kHeadsPerBlock; ++h)
+#pragma unroll
+    for (int i = 0; i < 8; ++i) softmax.q[h][i] = s.q[h][lane % Softmax::kLanes * 8 + i];
+  for (; base < cached_end; base += kBatch, load(base))
+    softmax.add(k, v, static_cast<int>(cached_end - base), lane);
+  if (appends && warp == kWarps - 1) {
+#pragma unroll
+    for (int j = 0; j < Softmax::kUnroll; ++j) {
+      k[j].clear();
+      v[j].clear();
+    }
+    k[0].load(s.new_k + lane % Softmax::kLanes * 8);
+    v[0].load(s.new_v + lane % Softmax::kLanes * 8);
+    softmax.add(k, v, 1, lane);
+  }
+  softmax.join();
+  if (lane < Softmax::kLanes) {
+#pragma unroll
+    for (int h = 0; h < kHeadsPerBlock; ++h)
+#pragma unroll
+      for (int i = 0; i < 8; ++i) s.acc[warp][h][lane * 8 + i] = softmax.acc[h][i];
+    if (lane % Softmax::kHeadLanes == 0) {
+      s.top[warp][lane / Softmax::kHeadLanes] = softmax.top;
+      s.sum[warp][lane / Softmax::kHeadLanes] = softmax.sum;
+    }
+  }
+  __syncthreads();
+
+  float* const out = p.out + (uint64_t{t} * p.n_heads + first_head) * kHeadDim;
+  for (uint32_t i = threadIdx.x; i < n_heads * kHeadDim; i += blockDim.x) {
+    float top, sum;
+    const float y = join_warps(s, i / kHeadDim, i % kHeadDim, &top, &sum);
+    if (run.n_active == 1) {
+      out[i] = y / sum;
+    } else {
+      float* const part = partial_of<kHeadDim>(p, blockIdx.y, i / kHeadDim);
+      part[2 + i % kHeadDim] = y;
+      if (i % kHeadDim == 0) {
+        part[0] = top;
+        part[1] = sum;
+      }
+    }
+  }
+  if (run.n_active == 1) return;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) s.is_last = atomicAdd(p.n_arrived + blockIdx.x, 1) + 1 == run.n_active;
+  __syncthreads();
+  if (!s.is_last) return;
+  if (threadIdx.x == 0) p.n_arrived[blockIdx.x] = 0;
+  __threadfence();
+  for (uint32_t i = threadIdx.x; i < n_heads * kHeadDim; i += blockDim.x)
+    out[i] = join_runs<kHeadDim>(p, run.n_active, i / kHeadDim, i % kHeadDim);
+}
+
+// f(kernel) for the kernel of a cache type and head size; false when there is none.
+template <class F>
+bool visit_kernel(DType type, uint64_t head_dim, F&& f) {
+  const auto with = [&](auto value) {
+    using T = decltype(value);
+    if (head_dim == 64) f(&decode_attention_kernel<T, 64>);
+    if (head_dim == 128) f(&decode_attention_kernel<T, 128>);
+    return head_dim == 64 || head_dim == 128;
+  };
+  if (type == DType::kF32) return with(float{});
+  if (type == DType::kF16) return with(__half{});
+  if (type == DType::kBF16) return with(__nv_bfloat16{});
+  return false;
+}
+
+uint32_t n_head_groups(uint32_t n_heads, uint32_t n_kv_heads) {
+  return n_kv_heads * ((n_heads / n_kv_heads + kHeadsPerBlock - 1) / kHeadsPerBlock);
+}
+
+}  // namespace
+
+DecodeAttentionTuning tune_decode_attention(uint32_t n_heads, uint32_t n_kv_heads, uint32_t n_tokens,
+                                            const DeviceShape& device, const DecodeAttentionChoice& choice) {
+  DecodeAttentionTuning t;
+  const uint32_t blocks = device.n_sm * (choice.blocks_per_sm != 0 ? choice.blocks_per_sm : 2);
+  t.n_splits = n_tokens > 1 ? 1 : std::max(1U, blocks / n_head_groups(n_heads, n_kv_heads));
+  t.min_chunk = choice.min_chunk != 0 ? choice.min_chunk : 128;
+  return t;
+}
+
+DecodeAttentionScratch decode_attention_scratch(uint32_t n_heads, uint32_t n_kv_heads, uint32_t head_dim,
+                                                uint32_t n_splits) {
+  const uint64_t groups = n_head_groups(n_heads, n_kv_heads);
+  return {.partial = groups * n_splits * kHeadsPerBlock * (head_dim + 2), .n_arrived = groups};
+}
+
+bool decode_attention_supports(DType cache_type, uint64_t head_dim) {
+  return visit_kernel(cache_type, head_dim, [](auto) {});
+}
+
+void prepare_decode_attention(const DeviceShape& device) {
+  for (const DType type : {DType::kF32, DType::kF16, DType::kBF16})
+    for (const uint64_t head_dim : {64, 128})
+      visit_kernel(type, head_dim, [&](auto kernel) { prepare_kernel(kernel, device); });
+}
+
+void launch_decode_attention(Queue& queue, DType cache_type, uint32_t n_tokens, const DecodeAttentionParams& params) {
+  const dim3 grid(n_head_groups(params.n_heads, params.n_kv_heads), params.n_splits, n_tokens);
+  visit_kernel(cache_type, params.head_dim,
+               [&](auto kernel) { launch_kernel(queue, kernel, grid, 32 * kWarps, 0, params); });
+}
+
+}  // namespace stretto::cuda

@@ -1,0 +1,189 @@
+// Matrix times vector over packed units.
+//
+// Parallel over: blocks take equal runs of row groups; the warps of a block take equal runs of the block's units, so
+// that every warp streams one contiguous piece of memory; lanes take columns. Four rows share each read of x.
+// Bytes: the packed weights once (the floor), x once per block, the result.
+// Order of a step: start the weight stream, wait for x, quantise it, consume the stream. What the ring holds (about
+// 70 KB per SM) keeps memory busy while the previous kernel ends, x arrives and the partial sums meet.
+// Sums: a lane over its columns, the lanes of a warp by shuffles, the warps of a group in warp order. All fixed, so the
+// result has the same bits every time.
+// Limits: x and the ring in shared memory together.
+#pragma once
+
+#include "cuda/device/dependency.cuh"
+#include "cuda/device/gemv_input.cuh"
+#include "cuda/device/stored_formats.cuh"
+#include "cuda/device/weight_stream.cuh"
+
+namespace stretto::cuda {
+
+constexpr uint32_t kMaxGemvThreads = 512;
+
+// Shared memory of a block, in order; every part is a multiple of 16 bytes.
+struct GemvLayout {
+  uint32_t norm, scratch, x, scale, sums, edges, edge_groups, barriers, ring, bytes;
+
+  __host__ __device__ GemvLayout(bool integer, uint32_t padded, uint32_t norm_elements, uint32_t n_warps,
+                                 uint32_t groups_per_block, uint32_t n_stages, uint32_t ring_bytes) {
+    uint32_t at = 0;
+    const auto take = [&at](uint32_t bytes) {
+      const uint32_t begin = at;
+      at += (bytes + 15) / 16 * 16;
+      return begin;
+    };
+    norm = take(4 * norm_elements);
+    scratch = take(128);
+    x = take(integer ? padded : 4 * padded);
+    scale = take(integer ? padded / 8 : 0);
+    sums = take(16 * groups_per_block);
+    edges = take(16 * n_warps);
+    edge_groups = take(4 * n_warps);
+    barriers = take(8 * n_stages * n_warps);
+    ring = (at + 127) / 128 * 128;
+    bytes = ring + ring_bytes * n_warps;
+  }
+};
+
+template <class Format>
+struct GemvAccumulator {
+  float sum[4] = {0, 0, 0, 0};
+
+  // Adds unit number u of the group.
+  __device__ __forceinline__ void add(const uint8_t* unit, const GemvInput& in, uint32_t u, uint32_t lane) {
+    if constexpr (Format::kInteger) {
+      const int4 x = *reinterpret_cast<const int4*>(in.q + u * 512 + 16 * lane);
+      const float x_scale = in.scale[u * 16 + lane / 2];
+      int32_t x_sum = 0;
+      if constexpr (Format::kOffset != 0 || Format::kHasMin)
+        x_sum = __dp4a(x.x, 0x01010101, __dp4a(x.y, 0x01010101, __dp4a(x.z, 0x01010101, __dp4a(x.w, 0x01010101, 0))));
+      Codes c[4];
+      Format::rows(unit, lane, c);
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        int32_t dot = -Format::kOffset * x_sum;
+        dot = __dp4a(c[r].q[0], x.x, dot);
+        dot = __dp4a(c[r].q[1], x.y, dot);
+        dot = __dp4a(c[r].q[2], x.z, dot);
+        dot = __dp4a(c[r].q[3], x.w, dot);
+        float y = c[r].scale * static_cast<float>(dot);
+        if constexpr (Format::kHasMin) y -= c[r].minimum * static_cast<float>(x_sum);
+        sum[r] += x_scale * y;
+      }
+    } else {
+      float4 x[Format::kLaneCols / 4];
+#pragma unroll
+      for (uint32_t i = 0; i < Format::kLaneCols / 4; ++i)
+        x[i] = *reinterpret_cast<const float4*>(in.x + u * Format::kUnitCols + 128 * i + 4 * lane);
+#pragma unroll
+      for (uint32_t r = 0; r < 4; ++r) {
+        float w[Format::kLaneCols];
+        Format::row(unit, lane, r, w);
+#pragma unroll
+        for (uint32_t i = 0; i < Format::kLaneCols / 4; ++i)
+          sum[r] += w[4 * i] * x[i].x + w[4 * i + 1] * x[i].y + (w[4 * i + 2] * x[i].z + w[4 * i + 3] * x[i].w);
+      }
+    }
+  }
+
+  // The sum over the lanes of row lane / 8 % 4, in all lanes of that row; starts anew.
+  __device__ __forceinline__ float finish(uint32_t lane) {
+    const bool upper = (lane & 16) != 0, odd = (lane & 8) != 0;
+    const float a = (upper ? sum[2] : sum[0]) + __shfl_xor_sync(0xffffffffu, upper ? sum[0] : sum[2], 16);
+    const float b = (upper ? sum[3] : sum[1]) + __shfl_xor_sync(0xffffffffu, upper ? sum[1] : sum[3], 16);
+    float y = (odd ? b : a) + __shfl_xor_sync(0xffffffffu, odd ? a : b, 8);
+#pragma unroll
+    for (int mask = 4; mask > 0; mask /= 2) y += __shfl_xor_sync(0xffffffffu, y, mask);
+#pragma unroll
+    for (float& s : sum) s = 0;
+    return y;
+  }
+};
+
+// Row `row` of the plain result.
+__device__ __forceinline__ void store_row(const GemvParams& p, uint32_t row, float y) {
+#pragma unroll
+  for (int i = 0; i < 3; ++i) {
+    const GemvPart& part = p.part[i];
+    if (row < part.n_rows) {
+      if (part.bias != nullptr) y += part.bias[row];
+      if (p.residual != nullptr) y += p.residual[row];
+      part.out[row] = y;
+      return;
+    }
+    row -= part.n_rows;
+  }
+}
+
+template <class Format>
+__global__ void __launch_bounds__(kMaxGemvThreads, 2) gemv_kernel(const __grid_constant__ GemvParams p) {
+  extern __shared__ __align__(128) uint8_t shared[];
+  trigger_dependents();
+  const uint32_t n_warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const StreamShape shape{Format::kUnitBytes, p.units_per_stage, p.n_stages};
+  const auto first_group = static_cast<uint32_t>(uint64_t{blockIdx.x} * p.n_groups / gridDim.x);
+  const auto end_group = static_cast<uint32_t>(uint64_t{blockIdx.x + 1} * p.n_groups / gridDim.x);
+  const uint32_t padded = p.n_units * Format::kUnitCols;
+  const GemvLayout at(Format::kInteger, padded, p.norm != nullptr ? p.n_in : 0, n_warps,
+                      (p.n_groups + gridDim.x - 1) / gridDim.x, p.n_stages, shape.ring_bytes());
+  const uint32_t n_block_units = (end_group - first_group) * p.n_units;
+  const uint32_t begin = warp * n_block_units / n_warps, end = (warp + 1) * n_block_units / n_warps;
+
+  WeightStream stream(shape, shared + at.ring + warp * shape.ring_bytes(),
+                      reinterpret_cast<uint64_t*>(shared + at.barriers) + warp * p.n_stages,
+                      p.weights + (uint64_t{first_group} * p.n_units + begin) * Format::kUnitBytes, end - begin);
+  stream.start();
+  const GemvInput in{reinterpret_cast<float*>(shared + at.norm),  reinterpret_cast<float*>(shared + at.scratch),
+                     reinterpret_cast<int8_t*>(shared + at.x),    reinterpret_cast<float*>(shared + at.scale),
+                     reinterpret_cast<float*>(shared + at.x),     padded};
+  stage_norm(p, in);
+  wait_for_inputs();
+  load_input<Format::kInteger>(p, in);
+  __syncthreads();
+
+  auto* const sums = reinterpret_cast<float*>(shared + at.sums);
+  auto* const edges = reinterpret_cast<float*>(shared + at.edges);
+  auto* const edge_groups = reinterpret_cast<uint32_t*>(shared + at.edge_groups);
+  if (lane == 0) edge_groups[warp] = begin < end && begin % p.n_units != 0 ? begin / p.n_units : UINT32_MAX;
+  GemvAccumulator<Format> accumulator;
+  uint32_t group = begin / p.n_units, u = begin % p.n_units;
+  bool continued = u != 0;  // an earlier warp began this group
+  for (uint32_t done = begin; done < end; done += p.units_per_stage) {
+    const uint8_t* unit = stream.acquire();
+    const uint32_t n = min(p.units_per_stage, end - done);
+    for (uint32_t i = 0; i < n; ++i, unit += Format::kUnitBytes) {
+      accumulator.add(unit, in, u, lane);
+      if (++u == p.n_units || done + i + 1 == end) {
+        const float y = accumulator.finish(lane);
+        if (lane % 8 == 0) (continued ? edges + 4 * warp : sums + 4 * group)[lane / 8] = y;
+        continued = false;
+        if (u == p.n_units) {
+          u = 0;
+          ++group;
+        }
+      }
+    }
+    stream.release();
+  }
+  __syncthreads();
+
+  const auto total = [&](uint32_t local_row) {
+    float y = sums[local_row];
+    for (uint32_t w = 0; w < n_warps; ++w)
+      if (edge_groups[w] == local_row / 4) y += edges[4 * w + local_row % 4];
+    return y;
+  };
+  const uint32_t n_local = end_group - first_group;
+  if (p.gate_up) {
+    for (uint32_t i = threadIdx.x; i < 2 * n_local; i += blockDim.x) {
+      const uint32_t o = 2 * first_group + i, gate_row = 4 * (i / 2) + i % 2;
+      if (o >= p.part[0].n_rows) continue;
+      const float gate = total(gate_row) + (p.part[0].bias != nullptr ? p.part[0].bias[o] : 0);
+      const float up = total(gate_row + 2) + (p.part[1].bias != nullptr ? p.part[1].bias[o] : 0);
+      p.part[0].out[o] = activate(p.act, gate) * up;
+    }
+  } else {
+    for (uint32_t i = threadIdx.x; i < 4 * n_local; i += blockDim.x) store_row(p, 4 * first_group + i, total(i));
+  }
+}
+
+}  // namespace stretto::cuda
