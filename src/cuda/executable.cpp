@@ -173,7 +173,9 @@ void CudaExecutable::launch_ops() {
                       .temperature_context = r.table->temperature_context});
     restore();
   }
+  const std::string& only = machine_.choices.only_role;
   for (const Node& node : program_.nodes) {
+    if (!only.empty() && node.role != only) continue;
     std::visit(
         [&]<class T>(const T& op) {
           if constexpr (requires { cuda::run(op, machine_); }) cuda::run(op, machine_);
@@ -227,6 +229,7 @@ void CudaExecutable::send_step(const Step& step) {
 }
 
 std::span<const float> CudaExecutable::run_step(const Step& step) {
+  check_cuda(cudaSetDevice(how_.device), "choice of the device");
   stream_.wait();  // a greedy loop may still run; and the pinned step must not change under its copy
   n_launched_ = n_taken_ = 0;
   send_step(step);
@@ -266,6 +269,7 @@ std::span<const float> CudaExecutable::run(const Step& step) {
 bool CudaExecutable::start_greedy(int32_t token, uint64_t position) {
   CHECK(position < options_.n_ctx);
   try {
+    check_cuda(cudaSetDevice(how_.device), "choice of the device");
     stream_.wait();
     std::memset(mailbox_.data(), 0, mailbox_.bytes());
     send_step({.tokens = {&token, 1}, .position = position, .outputs = {}});

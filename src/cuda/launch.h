@@ -29,9 +29,10 @@ struct DeviceShape {
 template <class Params>
 void prepare_kernel(void (*kernel)(Params), const DeviceShape& device) {
   const auto* f = reinterpret_cast<const void*>(kernel);
-  check_cuda(cudaFuncSetAttribute(f, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  static_cast<int>(device.shared_bytes_per_block)),
-             "shared memory of a kernel");
+  cudaFuncAttributes attributes{};
+  check_cuda(cudaFuncGetAttributes(&attributes, f), "attributes of a kernel");
+  const auto rest = static_cast<int>(device.shared_bytes_per_block - attributes.sharedSizeBytes);
+  check_cuda(cudaFuncSetAttribute(f, cudaFuncAttributeMaxDynamicSharedMemorySize, rest), "shared memory of a kernel");
   check_cuda(cudaFuncSetAttribute(f, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared),
              "carve-out of a kernel");
 }

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "backend/backend.h"
@@ -42,10 +43,11 @@ struct RopeTableRows {
   const double* inv_freq = nullptr;
 };
 
-// Measurements may fix what tune() would choose.
+// Measurements may fix what tune() would choose, and leave out all ops but those of one role.
 struct Choices {
-  GemvChoice gemv;
-  DecodeAttentionChoice attention;
+  GemvChoice gemv = {};
+  DecodeAttentionChoice attention = {};
+  std::string only_role = {};
 };
 
 struct Machine {

@@ -9,7 +9,7 @@
 namespace stretto::cuda {
 namespace {
 
-constexpr uint64_t kBufferBytes = 32 << 20;
+constexpr uint64_t kMaxBufferBytes = 32 << 20;
 constexpr int kBuffers = 3;
 constexpr uint64_t kGroupsAtOnce = 8;  // that a thread takes
 
@@ -53,13 +53,13 @@ std::vector<const std::byte*> packed_order(const MatrixKey& key, const std::vect
 // Pinned buffers in turn: packing fills one while the others are on their way.
 class Uploader {
  public:
-  explicit Uploader(int n_threads) : pool_(n_threads) {
-    for (PinnedBuffer& b : buffers_) b = PinnedBuffer(kBufferBytes, "loading weights");
+  Uploader(int n_threads, uint64_t buffer_bytes) : pool_(n_threads), buffer_bytes_(buffer_bytes) {
+    for (PinnedBuffer& b : buffers_) b = PinnedBuffer(buffer_bytes, "loading weights");
   }
 
   void pack(const PackedShape& shape, const std::vector<const std::byte*>& rows, std::byte* to) {
-    const uint64_t per_buffer = std::max<uint64_t>(1, kBufferBytes / shape.group_bytes());
-    CHECK(shape.group_bytes() <= kBufferBytes);
+    const uint64_t per_buffer = buffer_bytes_ / shape.group_bytes();
+    CHECK(per_buffer > 0);
     for (uint64_t first = 0; first < shape.n_groups(); first += per_buffer) {
       const uint64_t n = std::min(per_buffer, shape.n_groups() - first);
       std::byte* const buffer = next_buffer();
@@ -76,7 +76,7 @@ class Uploader {
   void vector(const WeightInfo& w, const WeightBinding& binding, std::byte* to) {
     std::vector<std::byte> stored(w.bytes());
     binding.gather(w.type, stored.data());
-    CHECK(w.shape.elements() * sizeof(float) <= kBufferBytes);
+    CHECK(w.shape.elements() * sizeof(float) <= buffer_bytes_);
     auto* const out = reinterpret_cast<float*>(next_buffer());
     const uint64_t n_in = w.shape.cols(), bytes = row_bytes(w.type, n_in);
     for (uint64_t r = 0; r < w.shape.rows(); ++r) decode_row(w.type, stored.data() + r * bytes, n_in, out + r * n_in);
@@ -98,6 +98,7 @@ class Uploader {
   }
 
   ThreadPool pool_;
+  const uint64_t buffer_bytes_;
   PinnedBuffer buffers_[kBuffers];
   Event sent_[kBuffers];
   int turn_ = 0;
@@ -115,7 +116,7 @@ DeviceArena upload_weights(const Planner& planner, int n_threads, Machine& m) {
     if (planner.vectors[i]) bytes += Cursor::rounded(t.weights[i].shape.elements() * sizeof(float));
   DeviceArena arena(bytes, "weights");
   Cursor cursor(arena.data());
-  Uploader uploader(n_threads);
+  Uploader uploader(n_threads, std::min(kMaxBufferBytes, std::max<uint64_t>(bytes, 1)));
   for (const MatrixKey& key : planner.matrices) {
     const PackedShape shape = matrix_shape(key, t);
     std::byte* const to = cursor.take(shape.bytes());
