@@ -3,8 +3,8 @@
 //
 //   cuda_decode MODEL.gguf DEPTH TOKENS [VARIANT...]
 //
-// A variant is a list of key=value with commas, over the defaults: w warps, b blocks per SM, s bytes of a stage, r bytes
-// of the rings of an SM, ab attention blocks per SM, ac attention chunk, role only the ops of this role, graph=0, pdl=0.
+// A variant is a list of key=value with commas, over the defaults: w warps, n streams, b blocks per SM, s bytes of a stage, r bytes
+// of the rings of an SM, ab attention blocks per SM, ac attention chunk, role only the ops of this role.
 // All variants are measured in turn, several rounds; a line per variant: median microseconds per token.
 #include <fmt/format.h>
 
@@ -30,6 +30,7 @@ struct Variant {
 Variant parse(const std::string& text) {
   Variant v{.text = text, .choices = {}, .us = {}};
   std::map<std::string, uint32_t*> numbers{{"w", &v.choices.gemv.n_warps},
+                                           {"n", &v.choices.gemv.n_streams},
                                            {"b", &v.choices.gemv.blocks_per_sm},
                                            {"s", &v.choices.gemv.stage_bytes},
                                            {"r", &v.choices.gemv.ring_bytes},

@@ -159,7 +159,7 @@ __global__ void __launch_bounds__(32 * kWarps) decode_attention_kernel(const __g
   };
   uint32_t base = run.begin + warp * Softmax::kPositions;
   // Rows that this step wrote itself may only be read after the wait.
-  const bool early = p.k != nullptr;
+  const bool early = p.k != nullptr && p.first_token == 0;
   if (early) load(base);
   wait_for_inputs();
   if (!early) load(base);

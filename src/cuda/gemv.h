@@ -11,7 +11,8 @@ namespace stretto::cuda {
 
 // How one launch is cut; a pure function of the matrix and the device, tested without either.
 struct GemvTuning {
-  uint32_t n_warps = 0;  // of a block, <= 16
+  uint32_t n_warps = 0;    // of a block, <= 16
+  uint32_t n_streams = 0;  // of them read weights
   uint32_t blocks_per_sm = 0;
   uint32_t units_per_stage = 0;
   uint32_t n_stages = 0;
@@ -21,7 +22,7 @@ struct GemvTuning {
 
 // What a caller may fix instead of tune(): zeros leave the choice. For measurements.
 struct GemvChoice {
-  uint32_t n_warps = 0, blocks_per_sm = 0, stage_bytes = 0, ring_bytes = 0;
+  uint32_t n_warps = 0, n_streams = 0, blocks_per_sm = 0, stage_bytes = 0, ring_bytes = 0;
 };
 
 GemvTuning tune_gemv(const PackedShape& shape, bool with_norm, const DeviceShape& device, const GemvChoice& choice);
@@ -34,7 +35,7 @@ struct GemvPart {
 };
 
 // out = finish(W f(x)), f being the norm, where there is one:
-//   plain    part.out[o] = y[o] + bias[o] + residual[o]
+//   plain    part.out[o] = y[o] + bias[o] + residual[o]      a residual only with one part
 //   gate_up  groups are {gate 2 g, gate 2 g + 1, up 2 g, up 2 g + 1}: part[0].out[o] = act(gate[o] + part[0].bias[o]) *
 //            (up[o] + part[1].bias[o])
 struct GemvParams {
@@ -47,7 +48,7 @@ struct GemvParams {
   const float* residual = nullptr;
   bool gate_up = false;
   Activation act = Activation::kSilu;
-  uint32_t units_per_stage = 0, n_stages = 0;
+  uint32_t n_streams = 0, units_per_stage = 0, n_stages = 0;
 };
 
 bool gemv_supports(DType type);

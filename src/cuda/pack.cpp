@@ -36,6 +36,14 @@ void put_nibbles(const uint8_t* c, uint64_t r, uint64_t first_lane, uint8_t* pla
   }
 }
 
+// 256 columns of row r from `first` on into the plane of the formats with one scale per 32 columns.
+void put_wide_nibbles(const uint8_t* c, uint64_t r, uint64_t first, uint8_t* plane) {
+  uint8_t* to = plane + 256 * r + first / 2;
+  for (uint64_t g = 0; g < 8; ++g)
+    for (uint64_t i = 0; i < 16; ++i)
+      to[16 * g + i] = static_cast<uint8_t>((c[32 * g + i] & 15) | (c[32 * g + 16 + i] & 15) << 4);
+}
+
 void put_scales_6bit(const uint8_t* d, const uint8_t* stored, uint8_t* header) {
   uint8_t scale[8], minimum[8];
   unpack_6bit_scales(stored, scale, minimum);
@@ -59,22 +67,22 @@ void pack_part(const Q8_0::Block* blocks, uint64_t r, uint64_t first, uint8_t* u
 void pack_part(const Q4_0::Block* blocks, uint64_t r, uint64_t first, uint8_t* unit) {
   uint8_t c[256];
   unsigned_codes<Q4_0>(blocks, 8, c);
-  put_nibbles(c, r, first / 16, unit);
-  for (uint64_t b = 0; b < 8; ++b) std::memcpy(unit + 1024 + 8 * (first / 32 + b) + 2 * r, blocks[b].d, 2);
+  put_wide_nibbles(c, r, first, unit);
+  for (uint64_t b = 0; b < 8; ++b) std::memcpy(unit + 1024 + 32 * r + 2 * (first / 32 + b), blocks[b].d, 2);
 }
 void pack_part(const Q4_K::Block* block, uint64_t r, uint64_t first, uint8_t* unit) {
   uint8_t c[256];
   unsigned_codes<Q4_K>(block, 0, c);
-  put_nibbles(c, r, first / 16, unit);
+  put_wide_nibbles(c, r, first, unit);
   put_scales_6bit(block->d, block->scales, unit + 1024 + 16 * (4 * (first / 256) + r));
 }
 void pack_part(const Q5_K::Block* block, uint64_t r, uint64_t first, uint8_t* unit) {
   uint8_t c[256];
   unsigned_codes<Q5_K>(block, 0, c);
-  put_nibbles(c, r, first / 16, unit);
+  put_wide_nibbles(c, r, first, unit);
   for (uint64_t i = 0; i < 256; ++i) {
-    uint8_t* word = unit + 1024 + 8 * ((first + i) / 16) + 4 * (r / 2);
-    word[i % 4] = static_cast<uint8_t>(word[i % 4] | c[i] >> 4 << (4 * (r % 2) + i % 16 / 4));
+    uint8_t* word = unit + 1024 + 64 * r + 4 * ((first + i) / 32);
+    word[i % 4] = static_cast<uint8_t>(word[i % 4] | c[i] >> 4 << i % 32 / 4);
   }
   put_scales_6bit(block->d, block->scales, unit + 1280 + 16 * (4 * (first / 256) + r));
 }

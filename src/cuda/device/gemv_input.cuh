@@ -1,7 +1,7 @@
 // The vector of a GEMV in shared memory: normalised, and for integer weights quantised like formats/activation.h.
 //
-// Thread t of the block owns elements 4 (t + j n_threads) .. + 3 of pass j, from the device memory to shared memory, so
-// nothing but the norm's sum crosses threads. The first kKeep passes stay in registers between the sum and the result.
+// Thread t of the block owns elements 4 (t + j n_threads) .. + 3 of pass j, from device memory to shared memory, so
+// nothing but the norm's sum crosses threads.
 #pragma once
 
 #include "cuda/device/numeric.cuh"
@@ -55,8 +55,8 @@ __device__ __forceinline__ void store_quantized(const GemvInput& in, uint32_t i,
   uint32_t top = max(max(magnitude(v.x), magnitude(v.y)), max(magnitude(v.z), magnitude(v.w)));
 #pragma unroll
   for (int mask = 4; mask > 0; mask /= 2) top = max(top, __shfl_xor_sync(0xffffffffu, top, mask));
-  const float scale = __fdiv_rn(__uint_as_float(top), 127);
-  const float inverse = scale != 0 ? __fdiv_rn(1, scale) : 0;
+  const float scale = __uint_as_float(top) * (1.0F / 127);
+  const float inverse = top != 0 ? __fdividef(127, __uint_as_float(top)) : 0;
   const char4 q = make_char4(static_cast<signed char>(quantize(v.x, inverse)),
                              static_cast<signed char>(quantize(v.y, inverse)),
                              static_cast<signed char>(quantize(v.z, inverse)),
@@ -65,38 +65,47 @@ __device__ __forceinline__ void store_quantized(const GemvInput& in, uint32_t i,
   if (i % 32 == 0) in.scale[i / 32] = scale;
 }
 
-// Reads x after the dependency wait; the block must synchronise before it reads the result.
+// Reads x after the dependency wait; the block must synchronise before it reads the result. With a norm, x is only
+// multiplied with the norm's weights here: 1 / rms is a factor of the whole result and is applied at the end
+// (norm_factor), off the way to the first product.
 template <bool kInteger>
 __device__ __forceinline__ void load_input(const GemvParams& p, const GemvInput& in) {
-  constexpr uint32_t kKeep = 4;
-  const uint32_t first = 4 * threadIdx.x, stride = 4 * blockDim.x;
-  float4 kept[kKeep];
+  constexpr uint32_t kAtOnce = 6;
+  const uint32_t stride = 4 * blockDim.x;
+  float sum = 0;
+  for (uint32_t first = 4 * threadIdx.x; first < in.padded; first += kAtOnce * stride) {
+    float4 x[kAtOnce];
 #pragma unroll
-  for (uint32_t j = 0; j < kKeep; ++j) kept[j] = load_x4(p, first + j * stride);
-  float factor = 1;
-  if (p.norm != nullptr) {
-    float sum = 0;
+    for (uint32_t j = 0; j < kAtOnce; ++j) x[j] = load_x4(p, first + j * stride);
+    if (p.norm != nullptr) asm volatile("cp.async.wait_all;" ::: "memory");
 #pragma unroll
-    for (uint32_t j = 0; j < kKeep; ++j) sum += square4(kept[j]);
-    for (uint32_t i = first + kKeep * stride; i < p.n_in; i += stride) sum += square4(load_x4(p, i));
-    factor = rms_factor(block_sum(sum, in.scratch), p.n_in, p.eps);
-    asm volatile("cp.async.wait_all;" ::: "memory");
+    for (uint32_t j = 0; j < kAtOnce; ++j) {
+      const uint32_t i = first + j * stride;
+      if (i >= in.padded) break;
+      float4 v = x[j];
+      if (p.norm != nullptr) {
+        const float4 w = norm_weights4(p, in, i);
+        sum += square4(v);
+        v = make_float4(v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w);
+      }
+      if constexpr (kInteger) {
+        store_quantized(in, i, v);
+      } else {
+        *reinterpret_cast<float4*>(in.x + i) = v;
+      }
+    }
   }
-  const auto store = [&](uint32_t i, float4 v) {
-    if (p.norm != nullptr) {
-      const float4 w = norm_weights4(p, in, i);
-      v = make_float4(v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z, v.w * factor * w.w);
-    }
-    if constexpr (kInteger) {
-      store_quantized(in, i, v);
-    } else {
-      *reinterpret_cast<float4*>(in.x + i) = v;
-    }
-  };
-#pragma unroll
-  for (uint32_t j = 0; j < kKeep; ++j)
-    if (first + j * stride < in.padded) store(first + j * stride, kept[j]);
-  for (uint32_t i = first + kKeep * stride; i < in.padded; i += stride) store(i, load_x4(p, i));
+  if (p.norm == nullptr) return;
+  sum = warp_sum(sum);
+  if (threadIdx.x % 32 == 0) in.scratch[threadIdx.x / 32] = sum;
+}
+
+// What the products with the input have to be multiplied with.
+__device__ __forceinline__ float norm_factor(const GemvParams& p, const GemvInput& in) {
+  if (p.norm == nullptr) return 1;
+  float sum = 0;
+  for (uint32_t w = 0; w < blockDim.x / 32; ++w) sum += in.scratch[w];
+  return rms_factor(sum, p.n_in, p.eps);
 }
 
 }  // namespace stretto::cuda

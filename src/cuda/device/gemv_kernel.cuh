@@ -48,27 +48,15 @@ template <class Format>
 struct GemvAccumulator {
   float sum[4] = {0, 0, 0, 0};
 
+  __host__ __device__ static constexpr bool is_wide() {
+    if constexpr (Format::kInteger) return Format::kWide;
+    return false;
+  }
+
   // Adds unit number u of the group.
   __device__ __forceinline__ void add(const uint8_t* unit, const GemvInput& in, uint32_t u, uint32_t lane) {
     if constexpr (Format::kInteger) {
-      const int4 x = *reinterpret_cast<const int4*>(in.q + u * 512 + 16 * lane);
-      const float x_scale = in.scale[u * 16 + lane / 2];
-      int32_t x_sum = 0;
-      if constexpr (Format::kOffset != 0 || Format::kHasMin)
-        x_sum = __dp4a(x.x, 0x01010101, __dp4a(x.y, 0x01010101, __dp4a(x.z, 0x01010101, __dp4a(x.w, 0x01010101, 0))));
-      Codes c[4];
-      Format::rows(unit, lane, c);
-#pragma unroll
-      for (int r = 0; r < 4; ++r) {
-        int32_t dot = -Format::kOffset * x_sum;
-        dot = __dp4a(c[r].q[0], x.x, dot);
-        dot = __dp4a(c[r].q[1], x.y, dot);
-        dot = __dp4a(c[r].q[2], x.z, dot);
-        dot = __dp4a(c[r].q[3], x.w, dot);
-        float y = c[r].scale * static_cast<float>(dot);
-        if constexpr (Format::kHasMin) y -= c[r].minimum * static_cast<float>(x_sum);
-        sum[r] += x_scale * y;
-      }
+      Format::kWide ? add_wide(unit, in, u, lane) : add_narrow(unit, in, u, lane);
     } else {
       float4 x[Format::kLaneCols / 4];
 #pragma unroll
@@ -85,11 +73,62 @@ struct GemvAccumulator {
     }
   }
 
+  // 16 columns of four rows.
+  __device__ __forceinline__ void add_narrow(const uint8_t* unit, const GemvInput& in, uint32_t u, uint32_t lane) {
+    if constexpr (!Format::kWide) {
+      const int4 x = *reinterpret_cast<const int4*>(in.q + u * 512 + 16 * lane);
+      const float x_scale = in.scale[u * 16 + lane / 2];
+      int32_t x_sum = 0;
+      if constexpr (Format::kOffset != 0 || Format::kHasMin) x_sum = sum_of(x, 0);
+      Codes c[4];
+      Format::rows(unit, lane, c);
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        const int32_t dot = dot_of(c[r].q, x, -Format::kOffset * x_sum);
+        float y = c[r].scale * static_cast<float>(dot);
+        if constexpr (Format::kHasMin) y -= c[r].minimum * static_cast<float>(x_sum);
+        sum[r] += x_scale * y;
+      }
+    }
+  }
+
+  // 32 columns of two rows.
+  __device__ __forceinline__ void add_wide(const uint8_t* unit, const GemvInput& in, uint32_t u, uint32_t lane) {
+    if constexpr (Format::kWide) {
+      const uint32_t group = lane % 16;
+      const auto* const at = reinterpret_cast<const int4*>(in.q + u * 512 + 32 * group);
+      const int4 low = at[0], high = at[1];
+      const float x_scale = in.scale[u * 16 + group];
+      int32_t x_sum = 0;
+      if constexpr (Format::kOffset != 0 || Format::kHasMin) x_sum = sum_of(low, sum_of(high, 0));
+      WideCodes c[2];
+      Format::half_rows(unit, lane, c);
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int32_t dot = dot_of(c[i].q + 4, high, dot_of(c[i].q, low, -Format::kOffset * x_sum));
+        float y = c[i].scale * static_cast<float>(dot);
+        if constexpr (Format::kHasMin) y -= c[i].minimum * static_cast<float>(x_sum);
+        sum[i] += x_scale * y;
+      }
+    }
+  }
+
+  __device__ __forceinline__ static int32_t dot_of(const int32_t* q, const int4& x, int32_t from) {
+    return __dp4a(q[3], x.w, __dp4a(q[2], x.z, __dp4a(q[1], x.y, __dp4a(q[0], x.x, from))));
+  }
+  __device__ __forceinline__ static int32_t sum_of(const int4& x, int32_t from) {
+    constexpr int32_t kOnes = 0x01010101;
+    return __dp4a(x.w, kOnes, __dp4a(x.z, kOnes, __dp4a(x.y, kOnes, __dp4a(x.x, kOnes, from))));
+  }
+
   // The sum over the lanes of row lane / 8 % 4, in all lanes of that row; starts anew.
   __device__ __forceinline__ float finish(uint32_t lane) {
     const bool upper = (lane & 16) != 0, odd = (lane & 8) != 0;
-    const float a = (upper ? sum[2] : sum[0]) + __shfl_xor_sync(0xffffffffu, upper ? sum[0] : sum[2], 16);
-    const float b = (upper ? sum[3] : sum[1]) + __shfl_xor_sync(0xffffffffu, upper ? sum[1] : sum[3], 16);
+    float a = sum[0], b = sum[1];  // wide formats: of rows 2 (lane / 16) and the next, already apart
+    if constexpr (!is_wide()) {
+      a = (upper ? sum[2] : sum[0]) + __shfl_xor_sync(0xffffffffu, upper ? sum[0] : sum[2], 16);
+      b = (upper ? sum[3] : sum[1]) + __shfl_xor_sync(0xffffffffu, upper ? sum[1] : sum[3], 16);
+    }
     float y = (odd ? b : a) + __shfl_xor_sync(0xffffffffu, odd ? a : b, 8);
 #pragma unroll
     for (int mask = 4; mask > 0; mask /= 2) y += __shfl_xor_sync(0xffffffffu, y, mask);
@@ -99,14 +138,13 @@ struct GemvAccumulator {
   }
 };
 
-// Row `row` of the plain result.
+// Row `row` of the plain result, all but its bias.
 __device__ __forceinline__ void store_row(const GemvParams& p, uint32_t row, float y) {
 #pragma unroll
   for (int i = 0; i < 3; ++i) {
     const GemvPart& part = p.part[i];
     if (row < part.n_rows) {
       if (part.bias != nullptr) y += part.bias[row];
-      if (p.residual != nullptr) y += p.residual[row];
       part.out[row] = y;
       return;
     }
@@ -118,7 +156,7 @@ template <class Format>
 __global__ void __launch_bounds__(kMaxGemvThreads, 2) gemv_kernel(const __grid_constant__ GemvParams p) {
   extern __shared__ __align__(128) uint8_t shared[];
   trigger_dependents();
-  const uint32_t n_warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const uint32_t n_warps = p.n_streams, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const StreamShape shape{Format::kUnitBytes, p.units_per_stage, p.n_stages};
   const auto first_group = static_cast<uint32_t>(uint64_t{blockIdx.x} * p.n_groups / gridDim.x);
   const auto end_group = static_cast<uint32_t>(uint64_t{blockIdx.x + 1} * p.n_groups / gridDim.x);
@@ -126,12 +164,14 @@ __global__ void __launch_bounds__(kMaxGemvThreads, 2) gemv_kernel(const __grid_c
   const GemvLayout at(Format::kInteger, padded, p.norm != nullptr ? p.n_in : 0, n_warps,
                       (p.n_groups + gridDim.x - 1) / gridDim.x, p.n_stages, shape.ring_bytes());
   const uint32_t n_block_units = (end_group - first_group) * p.n_units;
-  const uint32_t begin = warp * n_block_units / n_warps, end = (warp + 1) * n_block_units / n_warps;
+  // Warps without a stream only help to read x.
+  const uint32_t begin = min(warp, n_warps) * n_block_units / n_warps;
+  const uint32_t end = min(warp + 1, n_warps) * n_block_units / n_warps;
 
   WeightStream stream(shape, shared + at.ring + warp * shape.ring_bytes(),
                       reinterpret_cast<uint64_t*>(shared + at.barriers) + warp * p.n_stages,
                       p.weights + (uint64_t{first_group} * p.n_units + begin) * Format::kUnitBytes, end - begin);
-  stream.start();
+  if (warp < n_warps) stream.start();
   const GemvInput in{reinterpret_cast<float*>(shared + at.norm),  reinterpret_cast<float*>(shared + at.scratch),
                      reinterpret_cast<int8_t*>(shared + at.x),    reinterpret_cast<float*>(shared + at.scale),
                      reinterpret_cast<float*>(shared + at.x),     padded};
@@ -143,7 +183,12 @@ __global__ void __launch_bounds__(kMaxGemvThreads, 2) gemv_kernel(const __grid_c
   auto* const sums = reinterpret_cast<float*>(shared + at.sums);
   auto* const edges = reinterpret_cast<float*>(shared + at.edges);
   auto* const edge_groups = reinterpret_cast<uint32_t*>(shared + at.edge_groups);
-  if (lane == 0) edge_groups[warp] = begin < end && begin % p.n_units != 0 ? begin / p.n_units : UINT32_MAX;
+  if (lane == 0 && warp < n_warps) edge_groups[warp] = begin < end && begin % p.n_units != 0 ? begin / p.n_units : UINT32_MAX;
+  // One row per thread is the common case; its residual is on its way while the stream is consumed.
+  float residual = 0;
+  if (p.residual != nullptr && threadIdx.x < 4 * (end_group - first_group) &&
+      4 * first_group + threadIdx.x < p.part[0].n_rows)
+    residual = p.residual[4 * first_group + threadIdx.x];
   GemvAccumulator<Format> accumulator;
   uint32_t group = begin / p.n_units, u = begin % p.n_units;
   bool continued = u != 0;  // an earlier warp began this group
@@ -166,11 +211,15 @@ __global__ void __launch_bounds__(kMaxGemvThreads, 2) gemv_kernel(const __grid_c
   }
   __syncthreads();
 
+  const float factor = norm_factor(p, in);
   const auto total = [&](uint32_t local_row) {
     float y = sums[local_row];
-    for (uint32_t w = 0; w < n_warps; ++w)
-      if (edge_groups[w] == local_row / 4) y += edges[4 * w + local_row % 4];
-    return y;
+#pragma unroll 8
+    for (uint32_t w = 0; w < n_warps; ++w) {
+      const float edge = edges[4 * w + local_row % 4];
+      y += edge_groups[w] == local_row / 4 ? edge : 0;
+    }
+    return y * factor;
   };
   const uint32_t n_local = end_group - first_group;
   if (p.gate_up) {
@@ -182,7 +231,11 @@ __global__ void __launch_bounds__(kMaxGemvThreads, 2) gemv_kernel(const __grid_c
       p.part[0].out[o] = activate(p.act, gate) * up;
     }
   } else {
-    for (uint32_t i = threadIdx.x; i < 4 * n_local; i += blockDim.x) store_row(p, 4 * first_group + i, total(i));
+    for (uint32_t i = threadIdx.x; i < 4 * n_local; i += blockDim.x) {
+      const uint32_t row = 4 * first_group + i;
+      if (p.residual != nullptr && i != threadIdx.x && row < p.part[0].n_rows) residual = p.residual[row];
+      store_row(p, row, total(i) + residual);
+    }
   }
 }
 
