@@ -40,35 +40,45 @@ __device__ __forceinline__ Run run_of(const DecodeAttentionParams& p, uint32_t p
   return run;
 }
 
+// The norm's weights that a lane will need, ahead of the wait.
+template <int kHeadDim>
+struct LaneNorm {
+  static constexpr int kPer = kHeadDim / 32;
+  float w[kPer];
+  bool present;
+  __device__ __forceinline__ LaneNorm(const float* norm, uint32_t lane) : present(norm != nullptr) {
+#pragma unroll
+    for (int i = 0; i < kPer; ++i) w[i] = present ? norm[lane + 32 * i] : 1;
+  }
+};
+
 // One head by one warp: x (device) normalised, rotated and multiplied with `factor`, into to[head_dim] (shared).
 template <int kHeadDim>
-__device__ __forceinline__ void prepare_head(const DecodeAttentionParams& p, const float* x, const float* norm,
-                                             uint32_t t, float factor, float* to, uint32_t lane) {
+__device__ __forceinline__ void prepare_head(const DecodeAttentionParams& p, const float* x,
+                                             const LaneNorm<kHeadDim>& norm, uint32_t t, float factor, float* to,
+                                             uint32_t lane) {
   constexpr int kPer = kHeadDim / 32;
-  float v[kPer], sum = 0;
+  const uint32_t n = p.rows.n_pairs;
+  float v[kPer], cos[kPer], sin[kPer], sum = 0;
+  // Everything that has to be fetched, at once.
 #pragma unroll
   for (int i = 0; i < kPer; ++i) {
-    v[i] = x[lane + 32 * i];
-    sum += v[i] * v[i];
-  }
-  if (norm != nullptr) {
-    const float r = rms_factor(warp_sum(sum), kHeadDim, p.eps);
-#pragma unroll
-    for (int i = 0; i < kPer; ++i) v[i] *= r * norm[lane + 32 * i];
+    const uint32_t d = lane + 32 * i, pair = d < n ? d : d - n;
+    v[i] = x[d];
+    cos[i] = d < 2 * n ? p.rows.cos[t * n + pair] : 1;
+    sin[i] = d < 2 * n ? p.rows.sin[t * n + pair] : 0;
   }
 #pragma unroll
-  for (int i = 0; i < kPer; ++i) to[lane + 32 * i] = v[i];
+  for (int i = 0; i < kPer; ++i) sum += v[i] * v[i];
+  const float r = norm.present ? rms_factor(warp_sum(sum), kHeadDim, p.eps) : 1;
+#pragma unroll
+  for (int i = 0; i < kPer; ++i) to[lane + 32 * i] = v[i] *= r * norm.w[i];
   __syncwarp();
-  const uint32_t n = p.rows.n_pairs;
 #pragma unroll
   for (int i = 0; i < kPer; ++i) {
     const uint32_t d = lane + 32 * i;
-    if (d < 2 * n) {
-      const uint32_t pair = d < n ? d : d - n;
-      const float cos = p.rows.cos[t * n + pair], sin = p.rows.sin[t * n + pair];
-      const float a = to[pair], b = to[pair + n];
-      v[i] = d < n ? a * cos - b * sin : a * sin + b * cos;
-    }
+    if (d < n) v[i] = v[i] * cos[i] - to[d + n] * sin[i];
+    if (d >= n && d < 2 * n) v[i] = to[d - n] * sin[i] + v[i] * cos[i];
     v[i] *= factor;
   }
   __syncwarp();
@@ -86,13 +96,14 @@ struct alignas(16) Shared {
   bool is_last;
 };
 
-// Joins the warps of the block: unnormalised result of (head, d), its maximum and sum.
+// Joins the warps of the block that had positions: unnormalised result of (head, d), its maximum and sum.
 template <class S>
-__device__ __forceinline__ float join_warps(const S& s, uint32_t head, uint32_t d, float* top, float* sum) {
+__device__ __forceinline__ float join_warps(const S& s, uint32_t n_busy, uint32_t head, uint32_t d, float* top,
+                                            float* sum) {
   float t = s.top[0][head];
-  for (int w = 1; w < kWarps; ++w) t = fmaxf(t, s.top[w][head]);
+  for (uint32_t w = 1; w < n_busy; ++w) t = fmaxf(t, s.top[w][head]);
   float total = 0, y = 0;
-  for (int w = 0; w < kWarps; ++w) {
+  for (uint32_t w = 0; w < n_busy; ++w) {
     const float f = exp2f(s.top[w][head] - t);
     total += f * s.sum[w][head];
     y += f * s.acc[w][head][d];
@@ -161,6 +172,7 @@ __global__ void __launch_bounds__(32 * kWarps) decode_attention_kernel(const __g
   // Rows that this step wrote itself may only be read after the wait.
   const bool early = p.k != nullptr && p.first_token == 0;
   if (early) load(base);
+  const LaneNorm<kHeadDim> norm(warp < kHeadsPerBlock ? p.q_norm : p.k_norm, lane);
   wait_for_inputs();
   if (!early) load(base);
 
@@ -169,12 +181,12 @@ __global__ void __launch_bounds__(32 * kWarps) decode_attention_kernel(const __g
     if (warp < n_heads) {
       const float factor = p.scale * kLog2E * (p.apply_temperature ? p.rows.temperature[t] : 1);
       const float* x = p.q + (uint64_t{t} * p.n_heads + first_head + warp) * kHeadDim;
-      prepare_head<kHeadDim>(p, x, p.q_norm, t, factor, to, lane);
+      prepare_head<kHeadDim>(p, x, norm, t, factor, to, lane);
     } else {
       for (int i = lane; i < kHeadDim; i += 32) to[i] = 0;
     }
   } else if (appends && warp == kHeadsPerBlock) {
-    prepare_head<kHeadDim>(p, p.k + column, p.k_norm, t, 1, s.rotated, lane);
+    prepare_head<kHeadDim>(p, p.k + column, norm, t, 1, s.rotated, lane);
     __syncwarp();
     for (int i = lane; i < kHeadDim; i += 32) {
       store_as(s.new_k + i, s.rotated[i]);
@@ -189,32 +201,35 @@ __global__ void __launch_bounds__(32 * kWarps) decode_attention_kernel(const __g
   }
   __syncthreads();
 
-  Softmax softmax;
-#pragma unroll
-  for (int h = 0; h < kHeadsPerBlock; ++h)
-#pragma unroll
-    for (int i = 0; i < 8; ++i) softmax.q[h][i] = s.q[h][lane % Softmax::kLanes * 8 + i];
-  for (; base < cached_end; base += kBatch, load(base))
-    softmax.add(k, v, static_cast<int>(cached_end - base), lane);
-  if (appends && warp == kWarps - 1) {
-#pragma unroll
-    for (int j = 0; j < Softmax::kUnroll; ++j) {
-      k[j].clear();
-      v[j].clear();
-    }
-    k[0].load(s.new_k + lane % Softmax::kLanes * 8);
-    v[0].load(s.new_v + lane % Softmax::kLanes * 8);
-    softmax.add(k, v, 1, lane);
-  }
-  softmax.join();
-  if (lane < Softmax::kLanes) {
+  const uint32_t n_busy = min(static_cast<uint32_t>(kWarps),
+                              (run.end - run.begin + Softmax::kPositions - 1) / Softmax::kPositions);
+  if (warp < n_busy) {
+    Softmax softmax;
 #pragma unroll
     for (int h = 0; h < kHeadsPerBlock; ++h)
 #pragma unroll
-      for (int i = 0; i < 8; ++i) s.acc[warp][h][lane * 8 + i] = softmax.acc[h][i];
-    if (lane % Softmax::kHeadLanes == 0) {
-      s.top[warp][lane / Softmax::kHeadLanes] = softmax.top;
-      s.sum[warp][lane / Softmax::kHeadLanes] = softmax.sum;
+      for (int i = 0; i < 8; ++i) softmax.q[h][i] = s.q[h][lane % Softmax::kLanes * 8 + i];
+    for (; base < run.end; base += kBatch, load(base)) {
+      // The step's own position comes from here, not from the cache.
+#pragma unroll
+      for (int j = 0; j < Softmax::kUnroll; ++j) {
+        if (appends && base + j * Softmax::kSide + lane / Softmax::kLanes == position) {
+          k[j].load(s.new_k + lane % Softmax::kLanes * 8);
+          v[j].load(s.new_v + lane % Softmax::kLanes * 8);
+        }
+      }
+      softmax.add(k, v, static_cast<int>(run.end - base), lane);
+    }
+    softmax.join();
+    if (lane < Softmax::kLanes) {
+#pragma unroll
+      for (int h = 0; h < kHeadsPerBlock; ++h)
+#pragma unroll
+        for (int i = 0; i < 8; ++i) s.acc[warp][h][lane * 8 + i] = softmax.acc[h][i];
+      if (lane % Softmax::kHeadLanes == 0) {
+        s.top[warp][lane / Softmax::kHeadLanes] = softmax.top;
+        s.sum[warp][lane / Softmax::kHeadLanes] = softmax.sum;
+      }
     }
   }
   __syncthreads();
@@ -222,7 +237,7 @@ __global__ void __launch_bounds__(32 * kWarps) decode_attention_kernel(const __g
   float* const out = p.out + (uint64_t{t} * p.n_heads + first_head) * kHeadDim;
   for (uint32_t i = threadIdx.x; i < n_heads * kHeadDim; i += blockDim.x) {
     float top, sum;
-    const float y = join_warps(s, i / kHeadDim, i % kHeadDim, &top, &sum);
+    const float y = join_warps(s, n_busy, i / kHeadDim, i % kHeadDim, &top, &sum);
     if (run.n_active == 1) {
       out[i] = y / sum;
     } else {

@@ -11,7 +11,7 @@ namespace stretto::cuda {
 
 // How one launch is cut; a pure function of the matrix and the device, tested without either.
 struct GemvTuning {
-  uint32_t n_warps = 0;    // of a block, <= 16
+  uint32_t n_warps = 0;    // of a block, <= 8
   uint32_t n_streams = 0;  // of them read weights
   uint32_t blocks_per_sm = 0;
   uint32_t units_per_stage = 0;
@@ -55,5 +55,19 @@ bool gemv_supports(DType type);
 void prepare_gemv(const DeviceShape& device);
 // Fills the geometry of `params` from shape and tuning.
 void launch_gemv(Queue& queue, const PackedShape& shape, const GemvTuning& tuning, GemvParams params);
+
+// Two matrices of different formats with the same input in one launch: blocks divided by bytes.
+struct GemvPairParams {
+  GemvParams first, second;
+  uint32_t n_first_blocks = 0;
+};
+struct GemvPairTuning {
+  GemvTuning first, second;
+};
+bool gemv_pair_supports(DType first, DType second);
+GemvPairTuning tune_gemv_pair(const PackedShape& first, const PackedShape& second, bool with_norm,
+                              const DeviceShape& device, const GemvChoice& choice);
+void launch_gemv_pair(Queue& queue, const PackedShape& first, const PackedShape& second, const GemvPairTuning& tuning,
+                      GemvPairParams params);
 
 }  // namespace stretto::cuda

@@ -149,24 +149,37 @@ void run_dense_product(const Product& product, const Matrix& matrix, Machine& m)
   }
 }
 
+GemvParams row_params(const Product& product, const Matrix& matrix, uint64_t r, const Machine& m) {
+  GemvParams params{.weights = matrix.data,
+                    .x = m.value(product.x) + r * m.width(product.x),
+                    .norm = m.vector(product.norm),
+                    .eps = product.eps};
+  for (int i = 0; i < product.n_parts; ++i) {
+    const Part& part = product.part[static_cast<size_t>(i)];
+    const uint64_t width = m.width(part.out);
+    params.part[i] = {m.value(part.out) + r * width, m.vector(part.bias), u32(width)};
+    if (product.residual) params.residual = m.value(product.residual) + r * width;
+  }
+  return params;
+}
+
+bool is_large(uint64_t rows, const Machine& m) { return rows > kMaxGemvRows && m.gemm != nullptr; }
+
 void run_product(const Product& product, Machine& m) {
   const uint64_t rows = m.rows(product.x);
   if (rows == 0) return;
   const Matrix& matrix = m.matrix(product.key());
-  if (rows > kMaxGemvRows && m.gemm != nullptr) return run_dense_product(product, matrix, m);
-  for (uint64_t r = 0; r < rows; ++r) {
-    GemvParams params{.weights = matrix.data,
-                      .x = m.value(product.x) + r * m.width(product.x),
-                      .norm = m.vector(product.norm),
-                      .eps = product.eps};
-    for (int i = 0; i < product.n_parts; ++i) {
-      const Part& part = product.part[static_cast<size_t>(i)];
-      const uint64_t width = m.width(part.out);
-      params.part[i] = {m.value(part.out) + r * width, m.vector(part.bias), u32(width)};
-      if (product.residual) params.residual = m.value(product.residual) + r * width;
-    }
-    launch_gemv(m.queue, matrix.shape, product.norm ? matrix.normed : matrix.plain, params);
-  }
+  if (is_large(rows, m)) return run_dense_product(product, matrix, m);
+  for (uint64_t r = 0; r < rows; ++r)
+    launch_gemv(m.queue, matrix.shape, product.norm ? matrix.normed : matrix.plain, row_params(product, matrix, r, m));
+}
+
+void run_pair(const Product& first, const Product& second, Machine& m) {
+  const Matrix &a = m.matrix(first.key()), &b = m.matrix(second.key());
+  const GemvPairTuning tuning = tune_gemv_pair(a.shape, b.shape, bool{first.norm}, m.device, m.choices.gemv);
+  for (uint64_t r = 0; r < m.rows(first.x); ++r)
+    launch_gemv_pair(m.queue, a.shape, b.shape, tuning,
+                     {.first = row_params(first, a, r, m), .second = row_params(second, b, r, m)});
 }
 
 }  // namespace
@@ -197,7 +210,13 @@ void plan(const NormLinear& op, Planner& p) {
   for_each_product(op, p.tables(), [&](const Product& product) { plan_product(product, p); });
 }
 void run(const NormLinear& op, Machine& m) {
-  for_each_product(op, m.tables(), [&](const Product& product) { run_product(product, m); });
+  std::array<Product, NormLinear::kMaxParts> products;
+  size_t n = 0;
+  for_each_product(op, m.tables(), [&](const Product& product) { products[n++] = product; });
+  const auto type = [&](size_t i) { return m.tables()[products[i].part[0].w].type; };
+  if (n == 2 && !is_large(m.rows(op.x), m) && gemv_pair_supports(type(0), type(1)))
+    return run_pair(products[0], products[1], m);
+  for (size_t i = 0; i < n; ++i) run_product(products[i], m);
 }
 
 bool supports(const NormGateUp& op, const Tables& t) {
@@ -218,7 +237,7 @@ void run(const NormGateUp& op, Machine& m) {
   const uint64_t rows = m.rows(op.x), width = m.width(op.out);
   if (rows == 0) return;
   const Matrix& matrix = m.matrix(gate_up_key(op));
-  if (rows > kMaxGemvRows && m.gemm != nullptr) {
+  if (is_large(rows, m)) {
     const uint64_t stride = kGroupRows * matrix.shape.n_groups();
     make_dense_x(m, matrix.shape, op.x, op.norm, op.eps);
     run_dense(m, matrix, 0, stride, {.n_rows = rows, .out = m.wide, .out_stride = stride});

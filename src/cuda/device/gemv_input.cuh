@@ -28,18 +28,12 @@ __device__ __forceinline__ void stage_norm(const GemvParams& p, const GemvInput&
   }
 }
 
-__device__ __forceinline__ float4 load_x4(const GemvParams& p, uint32_t i) {
-  if (i >= p.n_in) return make_float4(0, 0, 0, 0);
-  if (p.n_in % 4 == 0) return *reinterpret_cast<const float4*>(p.x + i);
-  return make_float4(p.x[i], i + 1 < p.n_in ? p.x[i + 1] : 0, i + 2 < p.n_in ? p.x[i + 2] : 0,
-                     i + 3 < p.n_in ? p.x[i + 3] : 0);
-}
-
-__device__ __forceinline__ float4 norm_weights4(const GemvParams& p, const GemvInput& in, uint32_t i) {
-  if (i >= p.n_in) return make_float4(0, 0, 0, 0);
-  if (p.n_in % 4 == 0) return *reinterpret_cast<const float4*>(in.norm + i);
-  return make_float4(p.norm[i], i + 1 < p.n_in ? p.norm[i + 1] : 0, i + 2 < p.n_in ? p.norm[i + 2] : 0,
-                     i + 3 < p.n_in ? p.norm[i + 3] : 0);
+// Elements i .. i + 3 of a vector of n, zeros beyond. Integer formats have whole blocks.
+template <bool kInteger>
+__device__ __forceinline__ float4 load4(const float* v, uint32_t i, uint32_t n) {
+  if (i >= n) return make_float4(0, 0, 0, 0);
+  if (kInteger || n % 4 == 0) return *reinterpret_cast<const float4*>(v + i);
+  return make_float4(v[i], i + 1 < n ? v[i + 1] : 0, i + 2 < n ? v[i + 2] : 0, i + 3 < n ? v[i + 3] : 0);
 }
 
 __device__ __forceinline__ float square4(float4 v) { return v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w; }
@@ -70,13 +64,13 @@ __device__ __forceinline__ void store_quantized(const GemvInput& in, uint32_t i,
 // (norm_factor), off the way to the first product.
 template <bool kInteger>
 __device__ __forceinline__ void load_input(const GemvParams& p, const GemvInput& in) {
-  constexpr uint32_t kAtOnce = 6;
+  constexpr uint32_t kAtOnce = kInteger ? 10 : 8;
   const uint32_t stride = 4 * blockDim.x;
   float sum = 0;
   for (uint32_t first = 4 * threadIdx.x; first < in.padded; first += kAtOnce * stride) {
     float4 x[kAtOnce];
 #pragma unroll
-    for (uint32_t j = 0; j < kAtOnce; ++j) x[j] = load_x4(p, first + j * stride);
+    for (uint32_t j = 0; j < kAtOnce; ++j) x[j] = load4<kInteger>(p.x, first + j * stride, p.n_in);
     if (p.norm != nullptr) asm volatile("cp.async.wait_all;" ::: "memory");
 #pragma unroll
     for (uint32_t j = 0; j < kAtOnce; ++j) {
@@ -84,7 +78,7 @@ __device__ __forceinline__ void load_input(const GemvParams& p, const GemvInput&
       if (i >= in.padded) break;
       float4 v = x[j];
       if (p.norm != nullptr) {
-        const float4 w = norm_weights4(p, in, i);
+        const float4 w = load4<kInteger>(p.n_in % 4 == 0 ? in.norm : p.norm, i, p.n_in);
         sum += square4(v);
         v = make_float4(v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w);
       }

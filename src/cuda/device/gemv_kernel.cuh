@@ -17,7 +17,7 @@
 
 namespace stretto::cuda {
 
-constexpr uint32_t kMaxGemvThreads = 512;
+constexpr uint32_t kMaxGemvThreads = 256;
 
 // Shared memory of a block, in order; every part is a multiple of 16 bytes.
 struct GemvLayout {
@@ -152,17 +152,18 @@ __device__ __forceinline__ void store_row(const GemvParams& p, uint32_t row, flo
   }
 }
 
+// Block `block` of the n_blocks that share the matrix of `p`.
 template <class Format>
-__global__ void __launch_bounds__(kMaxGemvThreads, 2) gemv_kernel(const __grid_constant__ GemvParams p) {
+__device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, uint32_t n_blocks) {
   extern __shared__ __align__(128) uint8_t shared[];
   trigger_dependents();
   const uint32_t n_warps = p.n_streams, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const StreamShape shape{Format::kUnitBytes, p.units_per_stage, p.n_stages};
-  const auto first_group = static_cast<uint32_t>(uint64_t{blockIdx.x} * p.n_groups / gridDim.x);
-  const auto end_group = static_cast<uint32_t>(uint64_t{blockIdx.x + 1} * p.n_groups / gridDim.x);
+  const auto first_group = static_cast<uint32_t>(uint64_t{block} * p.n_groups / n_blocks);
+  const auto end_group = static_cast<uint32_t>(uint64_t{block + 1} * p.n_groups / n_blocks);
   const uint32_t padded = p.n_units * Format::kUnitCols;
   const GemvLayout at(Format::kInteger, padded, p.norm != nullptr ? p.n_in : 0, n_warps,
-                      (p.n_groups + gridDim.x - 1) / gridDim.x, p.n_stages, shape.ring_bytes());
+                      (p.n_groups + n_blocks - 1) / n_blocks, p.n_stages, shape.ring_bytes());
   const uint32_t n_block_units = (end_group - first_group) * p.n_units;
   // Warps without a stream only help to read x.
   const uint32_t begin = min(warp, n_warps) * n_block_units / n_warps;
@@ -194,17 +195,19 @@ __global__ void __launch_bounds__(kMaxGemvThreads, 2) gemv_kernel(const __grid_c
   bool continued = u != 0;  // an earlier warp began this group
   for (uint32_t done = begin; done < end; done += p.units_per_stage) {
     const uint8_t* unit = stream.acquire();
-    const uint32_t n = min(p.units_per_stage, end - done);
-    for (uint32_t i = 0; i < n; ++i, unit += Format::kUnitBytes) {
-      accumulator.add(unit, in, u, lane);
-      if (++u == p.n_units || done + i + 1 == end) {
+    for (uint32_t left = min(p.units_per_stage, end - done); left > 0;) {
+      const uint32_t n = min(left, p.n_units - u);  // units of one group
+#pragma unroll 2
+      for (uint32_t i = 0; i < n; ++i) accumulator.add(unit + i * Format::kUnitBytes, in, u + i, lane);
+      unit += n * Format::kUnitBytes;
+      u += n;
+      left -= n;
+      if (u == p.n_units || (left == 0 && done + p.units_per_stage >= end)) {
         const float y = accumulator.finish(lane);
         if (lane % 8 == 0) (continued ? edges + 4 * warp : sums + 4 * group)[lane / 8] = y;
         continued = false;
-        if (u == p.n_units) {
-          u = 0;
-          ++group;
-        }
+        u = 0;
+        ++group;
       }
     }
     stream.release();
@@ -236,6 +239,21 @@ __global__ void __launch_bounds__(kMaxGemvThreads, 2) gemv_kernel(const __grid_c
       if (p.residual != nullptr && i != threadIdx.x && row < p.part[0].n_rows) residual = p.residual[row];
       store_row(p, row, total(i) + residual);
     }
+  }
+}
+
+template <class Format>
+__global__ void __launch_bounds__(kMaxGemvThreads, 3) gemv_kernel(const __grid_constant__ GemvParams p) {
+  run_gemv<Format>(p, blockIdx.x, gridDim.x);
+}
+
+// Two matrices with the same input side by side.
+template <class First, class Second>
+__global__ void __launch_bounds__(kMaxGemvThreads, 3) gemv_pair_kernel(const __grid_constant__ GemvPairParams p) {
+  if (blockIdx.x < p.n_first_blocks) {
+    run_gemv<First>(p.first, blockIdx.x, p.n_first_blocks);
+  } else {
+    run_gemv<Second>(p.second, blockIdx.x - p.n_first_blocks, gridDim.x - p.n_first_blocks);
   }
 }
 
