@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "checkpoint/hub_cache.h"
 #include "cpu/cpu_backend.h"
-#include "cuda_device.h"
+#include "gpu_device.h"
 #include "model_flags.h"
 #include "program/print.h"
 #include "terminal.h"

@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "cpu/cpu_backend.h"
-#include "cuda_device.h"
+#include "gpu_device.h"
 #include "oracle/oracle_backend.h"
 #include "terminal.h"
 

@@ -3,9 +3,9 @@
 //
 //   cuda_decode MODEL.gguf DEPTH TOKENS [VARIANT...]
 //
-// A variant is a list of key=value with commas, over the defaults: w warps, n streams, b blocks per SM, s bytes of a stage, r bytes
-// of the rings of an SM, ab attention blocks per SM, ac attention chunk, role only the ops of this role.
-// All variants are measured in turn, several rounds; a line per variant: median microseconds per token.
+// A variant is a list of key=value with commas, over the defaults: w warps, b blocks per SM, s bytes of a stage, r
+// bytes of the rings of an SM, ab attention blocks per SM, ac attention chunk, role only the ops of this role. All
+// variants are measured in turn, several rounds; a line per variant: median microseconds per token.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -30,7 +30,6 @@ struct Variant {
 Variant parse(const std::string& text) {
   Variant v{.text = text, .choices = {}, .us = {}};
   std::map<std::string, uint32_t*> numbers{{"w", &v.choices.gemv.n_warps},
-                                           {"n", &v.choices.gemv.n_streams},
                                            {"b", &v.choices.gemv.blocks_per_sm},
                                            {"s", &v.choices.gemv.stage_bytes},
                                            {"r", &v.choices.gemv.ring_bytes},
@@ -68,8 +67,7 @@ int main(int argc, char** argv) {
   const auto backend = make_cuda_backend({});
   const auto begin = std::chrono::steady_clock::now();
   const auto executable = backend->compile(
-      model.program,
-      {.n_ctx = depth + static_cast<uint64_t>(n_tokens) + 8, .max_tokens = 8, .max_outputs = 1});
+      model.program, {.n_ctx = depth + static_cast<uint64_t>(n_tokens) + 8, .max_tokens = 8, .max_outputs = 1});
   const std::chrono::duration<double> load = std::chrono::steady_clock::now() - begin;
   auto& device = dynamic_cast<cuda::CudaExecutable&>(*executable);
   for (int round = 0; round < 4; ++round) {

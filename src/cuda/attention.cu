@@ -1,6 +1,6 @@
-// Attention for any head size: a block per query head and token, its warps take positions in turn with a softmax of their
-// own, joined at the end. Simple and exact rather than fast: common head sizes have decode_attention.cu.
-// Bytes: the visible keys and values once per query head. Limits: head_dim <= kMaxHeadDim; F32, F16, BF16 caches.
+// Attention for any head size: a block per query head and token, its warps take positions in turn with a softmax of
+// their own, joined at the end. Simple and exact rather than fast: common head sizes have decode_attention.cu. Bytes:
+// the visible keys and values once per query head. Limits: head_dim <= kMaxHeadDim; F32, F16, BF16 caches.
 #include "cuda/attention.h"
 #include "cuda/device/dependency.cuh"
 #include "cuda/device/formats.cuh"

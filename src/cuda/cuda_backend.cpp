@@ -60,13 +60,12 @@ class CudaBackend : public Backend {
   std::unique_ptr<Executable> compile(const Program& program, const CompileOptions& options) const override {
     cuda::check_cuda(cudaSetDevice(device_.index), "choice of the device");
     const int threads = std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMaxPackThreads);
-    return std::make_unique<cuda::CudaExecutable>(
-        lower(program), options,
-        cuda::ExecutableOptions{.device = device_.index,
-                                .graph = options_.graph,
-                                .dependent_launch = options_.dependent_launch,
-                                .n_threads = threads},
-        shape_);
+    return std::make_unique<cuda::CudaExecutable>(lower(program), options,
+                                                  cuda::ExecutableOptions{.device = device_.index,
+                                                                          .graph = options_.graph,
+                                                                          .dependent_launch = options_.dependent_launch,
+                                                                          .n_threads = threads},
+                                                  shape_);
   }
 
  private:

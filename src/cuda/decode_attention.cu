@@ -19,6 +19,7 @@ namespace {
 
 constexpr int kWarps = 8;
 constexpr float kLog2E = 1.4426950408889634F;
+constexpr float kLowest = -1e30F;  // a finite maximum of nothing
 
 // The positions of one block.
 struct Run {
@@ -100,13 +101,18 @@ struct alignas(16) Shared {
 template <class S>
 __device__ __forceinline__ float join_warps(const S& s, uint32_t n_busy, uint32_t head, uint32_t d, float* top,
                                             float* sum) {
-  float t = s.top[0][head];
-  for (uint32_t w = 1; w < n_busy; ++w) t = fmaxf(t, s.top[w][head]);
+  float tops[kWarps], t = s.top[0][head];
+#pragma unroll
+  for (uint32_t w = 0; w < kWarps; ++w) {
+    tops[w] = w < n_busy ? s.top[w][head] : kLowest;
+    t = fmaxf(t, tops[w]);
+  }
   float total = 0, y = 0;
-  for (uint32_t w = 0; w < n_busy; ++w) {
-    const float f = exp2f(s.top[w][head] - t);
-    total += f * s.sum[w][head];
-    y += f * s.acc[w][head][d];
+#pragma unroll
+  for (uint32_t w = 0; w < kWarps; ++w) {
+    const float f = exp2f(tops[w] - t), part_sum = s.sum[w][head], part = s.acc[w][head][d];
+    total += w < n_busy ? f * part_sum : 0;
+    y += w < n_busy ? f * part : 0;
   }
   *top = t;
   *sum = total;
@@ -121,7 +127,7 @@ __device__ __forceinline__ float* partial_of(const DecodeAttentionParams& p, uin
 
 template <int kHeadDim>
 __device__ __forceinline__ float join_runs(const DecodeAttentionParams& p, uint32_t n_runs, uint32_t head, uint32_t d) {
-  float top = -1e30F;
+  float top = kLowest;
   for (uint32_t r = 0; r < n_runs; ++r) top = fmaxf(top, __ldcg(partial_of<kHeadDim>(p, r, head)));
   float sum = 0, y = 0;
 #pragma unroll 4
@@ -135,7 +141,8 @@ __device__ __forceinline__ float join_runs(const DecodeAttentionParams& p, uint3
 }
 
 template <class T, int kHeadDim>
-__global__ void __launch_bounds__(32 * kWarps) decode_attention_kernel(const __grid_constant__ DecodeAttentionParams p) {
+__global__ void __launch_bounds__(32 * kWarps)
+    decode_attention_kernel(const __grid_constant__ DecodeAttentionParams p) {
   using Softmax = HeadSoftmax<T, kHeadDim>;
   constexpr uint32_t kBatch = kWarps * Softmax::kPositions;
   __shared__ Shared<T, kHeadDim> s;
@@ -201,8 +208,8 @@ __global__ void __launch_bounds__(32 * kWarps) decode_attention_kernel(const __g
   }
   __syncthreads();
 
-  const uint32_t n_busy = min(static_cast<uint32_t>(kWarps),
-                              (run.end - run.begin + Softmax::kPositions - 1) / Softmax::kPositions);
+  const uint32_t n_busy =
+      min(static_cast<uint32_t>(kWarps), (run.end - run.begin + Softmax::kPositions - 1) / Softmax::kPositions);
   if (warp < n_busy) {
     Softmax softmax;
 #pragma unroll

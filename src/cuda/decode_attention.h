@@ -19,7 +19,7 @@ struct DecodeAttentionParams {
   void* k_cache = nullptr;  // [n_ctx, n_kv_heads * head_dim]
   void* v_cache = nullptr;
   float* out = nullptr;  // [tokens, n_heads * head_dim]
-  RopeRows rows = {};         // row 0 is that of the first token of this launch
+  RopeRows rows = {};    // row 0 is that of the first token of this launch
   bool apply_temperature = false;
   const int32_t* position = nullptr;  // of the step's first token, device
   uint32_t first_token = 0;           // of this launch, within the step

@@ -25,8 +25,8 @@ CudaDevice examine(int index) {
   d.n_sm = properties.multiProcessorCount;
   d.total_bytes = properties.totalGlobalMem;
   if (d.compute_major < kOldestMajor) {
-    d.problem = fmt::format("compute capability {}.{} is older than {}.0", d.compute_major, d.compute_minor,
-                            kOldestMajor);
+    d.problem =
+        fmt::format("compute capability {}.{} is older than {}.0", d.compute_major, d.compute_minor, kOldestMajor);
     return d;
   }
   size_t free = 0, total = 0;

@@ -1,8 +1,8 @@
 // Row-wise kernels: a block per row (norm, rounding) or a thread per value. Bytes: every value once in and once out.
 
 #include "cuda/device/dependency.cuh"
-#include "cuda/device/store.cuh"
 #include "cuda/device/numeric.cuh"
+#include "cuda/device/store.cuh"
 #include "cuda/elementwise.h"
 
 namespace stretto::cuda {
@@ -10,7 +10,6 @@ namespace {
 
 constexpr uint32_t kThreads = 256;
 constexpr uint64_t kMaxBlocks = 4096;
-
 
 template <class T>
 __global__ void rms_norm_kernel(RmsNormParams p) {

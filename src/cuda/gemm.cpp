@@ -39,8 +39,7 @@ bool load(Library& l, const char** problem) {
   if (lib == nullptr) return false;
   *problem = "libcublasLt.so.13 lacks a function";
   return find(lib, "cublasLtCreate", l.create) && find(lib, "cublasLtDestroy", l.destroy) &&
-         find(lib, "cublasLtMatmul", l.matmul) &&
-         find(lib, "cublasLtMatmulAlgoGetHeuristic", l.get_heuristic) &&
+         find(lib, "cublasLtMatmul", l.matmul) && find(lib, "cublasLtMatmulAlgoGetHeuristic", l.get_heuristic) &&
          find(lib, "cublasLtMatmulDescCreate", l.desc_create) &&
          find(lib, "cublasLtMatmulDescDestroy", l.desc_destroy) &&
          find(lib, "cublasLtMatmulDescSetAttribute", l.desc_set) &&

@@ -11,8 +11,7 @@ namespace stretto::cuda {
 
 // How one launch is cut; a pure function of the matrix and the device, tested without either.
 struct GemvTuning {
-  uint32_t n_warps = 0;    // of a block, <= 8
-  uint32_t n_streams = 0;  // of them read weights
+  uint32_t n_warps = 0;  // of a block, <= 8
   uint32_t blocks_per_sm = 0;
   uint32_t units_per_stage = 0;
   uint32_t n_stages = 0;
@@ -22,7 +21,7 @@ struct GemvTuning {
 
 // What a caller may fix instead of tune(): zeros leave the choice. For measurements.
 struct GemvChoice {
-  uint32_t n_warps = 0, n_streams = 0, blocks_per_sm = 0, stage_bytes = 0, ring_bytes = 0;
+  uint32_t n_warps = 0, blocks_per_sm = 0, stage_bytes = 0, ring_bytes = 0;
 };
 
 GemvTuning tune_gemv(const PackedShape& shape, bool with_norm, const DeviceShape& device, const GemvChoice& choice);
@@ -48,7 +47,7 @@ struct GemvParams {
   const float* residual = nullptr;
   bool gate_up = false;
   Activation act = Activation::kSilu;
-  uint32_t n_streams = 0, units_per_stage = 0, n_stages = 0;
+  uint32_t units_per_stage = 0, n_stages = 0;
 };
 
 bool gemv_supports(DType type);

@@ -1,4 +1,5 @@
-// Products with weights: one launch of the GEMV per row of a small step, decoded weights and dense products for large ones.
+// Products with weights: one launch of the GEMV per row of a small step, decoded weights and dense products for large
+// ones.
 #include "base/checked.h"
 #include "cuda/elementwise.h"
 #include "cuda/ops.h"

@@ -57,12 +57,12 @@ struct Machine {
   Choices choices;
   uint64_t n_tokens = 0, n_outputs = 0;  // of the running step
 
-  StepState* state = nullptr;          // device
-  int32_t* tokens = nullptr;           // device, [max_tokens]
-  int32_t* outputs = nullptr;          // device, [max_tokens]
-  std::vector<float*> values;          // per ValueId
-  std::vector<std::byte*> states;      // per StateId
-  std::vector<const float*> vectors;   // per WeightId, where used as a vector of floats
+  StepState* state = nullptr;         // device
+  int32_t* tokens = nullptr;          // device, [max_tokens]
+  int32_t* outputs = nullptr;         // device, [max_tokens]
+  std::vector<float*> values;         // per ValueId
+  std::vector<std::byte*> states;     // per StateId
+  std::vector<const float*> vectors;  // per WeightId, where used as a vector of floats
   std::map<MatrixKey, Matrix> matrices;
   std::vector<RopeTableRows> ropes;
 
@@ -70,9 +70,9 @@ struct Machine {
   std::byte* dense_x = nullptr;  // rounded activations
   std::byte* dense_w = nullptr;  // decoded weights
   uint64_t dense_w_bytes = 0;
-  float* wide = nullptr;      // gate and up of a step
-  float* rotated = nullptr;   // keys of a step
-  float* partial = nullptr;   // of split attention
+  float* wide = nullptr;     // gate and up of a step
+  float* rotated = nullptr;  // keys of a step
+  float* partial = nullptr;  // of split attention
   uint32_t* n_arrived = nullptr;
   Gemm* gemm = nullptr;  // nullptr: every step runs the decode kernels
 

@@ -1,8 +1,9 @@
 // How weights lie in device memory: as units that one warp copies and multiplies (device/formats.cuh has the bytes).
 //
 // The rows of a matrix are taken four at a time (a group), the columns in units; the units of a group follow each other
-// and the groups too, so that any run of units is one contiguous copy. Rows and columns that pad a unit are zeros. Not a
-// byte more than stored, where the columns fill their units (512 for block formats, 256 for F16 and BF16, 128 for F32).
+// and the groups too, so that any run of units is one contiguous copy. Rows and columns that pad a unit are zeros. Not
+// a byte more than stored, where the columns fill their units (512 for block formats, 256 for F16 and BF16, 128 for
+// F32).
 #pragma once
 
 #include <cstddef>

@@ -44,7 +44,6 @@ __global__ void rope_kernel(RopeParams p) {
   }
 }
 
-
 template <class T>
 __global__ void kv_append_kernel(KvAppendParams p) {
   trigger_dependents();

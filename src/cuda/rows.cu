@@ -1,7 +1,7 @@
 // Row moves.
 //
-// Embed: a block per token, a warp per unit of the row. TakeRows: a block per row. Dequantize: a warp per unit of a group.
-// Bytes: what is read and written once. Limits: none beyond those of the formats.
+// Embed: a block per token, a warp per unit of the row. TakeRows: a block per row. Dequantize: a warp per unit of a
+// group. Bytes: what is read and written once. Limits: none beyond those of the formats.
 #include "cuda/device/dependency.cuh"
 #include "cuda/device/store.cuh"
 #include "cuda/device/stored_formats.cuh"
@@ -38,7 +38,6 @@ __global__ void take_rows_kernel(TakeRowsParams p) {
   float* to = p.out + uint64_t{blockIdx.x} * p.width;
   for (uint32_t i = threadIdx.x; i < p.width; i += blockDim.x) to[i] = from[i];
 }
-
 
 // Grid: x over units, y over groups.
 template <class Format, class T>
@@ -81,7 +80,8 @@ void launch_take_rows(Queue& queue, uint32_t n_rows, const TakeRowsParams& param
 void launch_dequantize(Queue& queue, const PackedShape& shape, DequantizeParams params) {
   params.n_in = static_cast<uint32_t>(shape.n_in);
   params.n_units = static_cast<uint32_t>(shape.n_units());
-  const dim3 grid((params.n_units + kThreads / 32 - 1) / (kThreads / 32), params.n_groups < 32768 ? params.n_groups : 32768);
+  const dim3 grid((params.n_units + kThreads / 32 - 1) / (kThreads / 32),
+                  params.n_groups < 32768 ? params.n_groups : 32768);
   visit_packed(shape.type, [&](auto format) {
     using Format = decltype(format);
     if constexpr (Format::kType == DType::kF32) {

@@ -55,8 +55,7 @@ struct Loaded {
 Loaded load(const char* name, uint64_t n_ctx) {
   Loaded l{.checkpoint = open_checkpoint(ReferenceCase{name}.model_path()), .model = {}, .executable = {}};
   l.model = load_model(*l.checkpoint, {.kv_type = DType::kF16});
-  l.executable =
-      make_cuda_backend({})->compile(l.model.program, {.n_ctx = n_ctx, .max_tokens = 16, .max_outputs = 1});
+  l.executable = make_cuda_backend({})->compile(l.model.program, {.n_ctx = n_ctx, .max_tokens = 16, .max_outputs = 1});
   return l;
 }
 
@@ -70,8 +69,7 @@ TEST(CudaBackend, AThousandTokensAllocateNothing) {
   size_t free_before = 0, free_after = 0, total = 0;
   ASSERT_EQ(cudaMemGetInfo(&free_before, &total), cudaSuccess);
   const uint64_t before = n_allocations.load();
-  for (uint64_t i = 0; i < 500; ++i)
-    l.executable->run({.tokens = {&token, 1}, .position = i, .outputs = {&output, 1}});
+  for (uint64_t i = 0; i < 500; ++i) l.executable->run({.tokens = {&token, 1}, .position = i, .outputs = {&output, 1}});
   l.executable->start_greedy(1, 500);
   for (int i = 0; i < 500; ++i) l.executable->next_greedy();
   EXPECT_EQ(n_allocations.load(), before);

@@ -16,8 +16,8 @@ inline std::string missing_device() {
 
 }  // namespace stretto::test
 
-#define SKIP_WITHOUT_DEVICE()                                                                            \
-  if (const std::string problem = ::stretto::test::missing_device(); !problem.empty()) {                 \
-    GTEST_SKIP() << "no CUDA device: " << problem;                                                       \
-  }                                                                                                      \
+#define SKIP_WITHOUT_DEVICE()                                                            \
+  if (const std::string problem = ::stretto::test::missing_device(); !problem.empty()) { \
+    GTEST_SKIP() << "no CUDA device: " << problem;                                       \
+  }                                                                                      \
   static_assert(true)

@@ -1,5 +1,5 @@
-// Every op case on the GPU against the float64 oracle: token by token with the bounds of the case, in its own steps with
-// those of bf16 products where a step is large enough for them.
+// Every op case on the GPU against the float64 oracle: token by token with the bounds of the case, in its own steps
+// with those of bf16 products where a step is large enough for them.
 #include <gtest/gtest.h>
 
 #include <cstring>

@@ -12,8 +12,8 @@
 namespace stretto::cuda {
 namespace {
 
-constexpr DType kTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ4_0, DType::kQ4_1,   DType::kQ5_0,
-                            DType::kQ5_1, DType::kQ8_0, DType::kQ2_K, DType::kQ3_K, DType::kQ4_K,   DType::kQ5_K,
+constexpr DType kTypes[] = {DType::kF32,  DType::kF16,    DType::kBF16,   DType::kQ4_0, DType::kQ4_1, DType::kQ5_0,
+                            DType::kQ5_1, DType::kQ8_0,   DType::kQ2_K,   DType::kQ3_K, DType::kQ4_K, DType::kQ5_K,
                             DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS, DType::kMXFP4};
 static_assert(std::size(kTypes) == std::tuple_size_v<Formats>);
 
@@ -75,8 +75,9 @@ TEST(Tune, TwoKernelsOfACommonModelShareAnSm) {
     DType type;
     uint64_t rows, cols;
   };
-  for (const Case c : {Case{DType::kQ8_0, 24576, 4096}, Case{DType::kQ8_0, 4096, 12288}, Case{DType::kQ4_K, 6144, 4096},
-                       Case{DType::kQ6_K, 4096, 12288}, Case{DType::kF16, 16384, 2048}, Case{DType::kF16, 2048, 8192}}) {
+  for (const Case c :
+       {Case{DType::kQ8_0, 24576, 4096}, Case{DType::kQ8_0, 4096, 12288}, Case{DType::kQ4_K, 6144, 4096},
+        Case{DType::kQ6_K, 4096, 12288}, Case{DType::kF16, 16384, 2048}, Case{DType::kF16, 2048, 8192}}) {
     const GemvTuning t = tune_gemv(packed_shape(c.type, c.rows, c.cols), c.cols < 8192, kH100, {});
     EXPECT_LE(2 * (t.shared_bytes + 1024), kH100.shared_bytes_per_sm) << name(c.type) << ' ' << c.cols;
   }

@@ -3,13 +3,13 @@
 // A unit holds kUnitRows = 4 rows times kUnitCols columns in kUnitBytes, a multiple of 16 (cuda/packed.h packs it). A
 // lane owns the same kLaneCols columns of all four rows, column(lane, i) of the unit.
 //
-// Integer formats state rows(unit, lane, c): per row 16 codes in four words (byte b of word j: column 16 lane + 4 j + b)
-// with one scale and one minimum,
+// Integer formats state rows(unit, lane, c): per row 16 codes in four words (byte b of word j: column 16 lane + 4 j +
+// b) with one scale and one minimum,
 //   value = scale * (code - kOffset) - minimum
 // Those whose scales hold for 32 columns and cost something to unpack (kWide) state half_rows(unit, lane, c) instead:
-// lanes 0 .. 15 own rows 0 and 1, the others rows 2 and 3, each 32 columns from 32 (lane % 16) on; and row(unit, lane, r,
-// c) for the 16 columns of a lane in the common order.
-// Float formats state row(unit, lane, r, v): the values themselves.
+// lanes 0 .. 15 own rows 0 and 1, the others rows 2 and 3, each 32 columns from 32 (lane % 16) on; and row(unit, lane,
+// r, c) for the 16 columns of a lane in the common order. Float formats state row(unit, lane, r, v): the values
+// themselves.
 //
 // All functions also run on the host, where the tests compare them with formats/.
 #pragma once
@@ -72,8 +72,8 @@ struct PackedQ8_0 : IntegerUnit {
   }
 };
 
-// The 4-bit plane of the formats with one scale per 32 columns: row r and group g of 32 at 256 r + 16 g; byte b of word w
-// holds column 4 w + b low and column 16 + 4 w + b high.
+// The 4-bit plane of the formats with one scale per 32 columns: row r and group g of 32 at 256 r + 16 g; byte b of word
+// w holds column 4 w + b low and column 16 + 4 w + b high.
 STRETTO_HD void read_wide_nibbles(const uint8_t* plane, uint32_t r, uint32_t group, WideCodes& c) {
   const uint4 w = load_as<uint4>(plane + 256 * r + 16 * group);
   const uint32_t words[4] = {w.x, w.y, w.z, w.w};
@@ -142,8 +142,8 @@ struct PackedQ4_K : WideUnit<PackedQ4_K> {
   }
 };
 
-// Nibbles; fifth bits of row r and group g at 1024 + 64 r + 4 g: bit w of byte b for column 4 w + b, bit 4 + w for column
-// 16 + 4 w + b; headers.
+// Nibbles; fifth bits of row r and group g at 1024 + 64 r + 4 g: bit w of byte b for column 4 w + b, bit 4 + w for
+// column 16 + 4 w + b; headers.
 struct PackedQ5_K : WideUnit<PackedQ5_K> {
   static constexpr DType kType = DType::kQ5_K;
   static constexpr uint32_t kUnitBytes = 1408;
@@ -157,8 +157,8 @@ struct PackedQ5_K : WideUnit<PackedQ5_K> {
   }
 };
 
-// The 4-bit plane where scales hold for 16 columns: rows 2 p and 2 p + 1 at 512 p + 16 lane, 8 bytes each; byte b of word
-// w holds column 8 w + b low and column 8 w + 4 + b high.
+// The 4-bit plane where scales hold for 16 columns: rows 2 p and 2 p + 1 at 512 p + 16 lane, 8 bytes each; byte b of
+// word w holds column 8 w + b low and column 8 w + 4 + b high.
 STRETTO_HD void read_nibbles(const uint8_t* plane, uint32_t lane, Codes (&c)[4]) {
 #pragma unroll
   for (int p = 0; p < 2; ++p) {

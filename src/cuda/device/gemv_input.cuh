@@ -51,10 +51,9 @@ __device__ __forceinline__ void store_quantized(const GemvInput& in, uint32_t i,
   for (int mask = 4; mask > 0; mask /= 2) top = max(top, __shfl_xor_sync(0xffffffffu, top, mask));
   const float scale = __uint_as_float(top) * (1.0F / 127);
   const float inverse = top != 0 ? __fdividef(127, __uint_as_float(top)) : 0;
-  const char4 q = make_char4(static_cast<signed char>(quantize(v.x, inverse)),
-                             static_cast<signed char>(quantize(v.y, inverse)),
-                             static_cast<signed char>(quantize(v.z, inverse)),
-                             static_cast<signed char>(quantize(v.w, inverse)));
+  const char4 q =
+      make_char4(static_cast<signed char>(quantize(v.x, inverse)), static_cast<signed char>(quantize(v.y, inverse)),
+                 static_cast<signed char>(quantize(v.z, inverse)), static_cast<signed char>(quantize(v.w, inverse)));
   *reinterpret_cast<char4*>(in.q + i) = q;
   if (i % 32 == 0) in.scale[i / 32] = scale;
 }
@@ -64,7 +63,7 @@ __device__ __forceinline__ void store_quantized(const GemvInput& in, uint32_t i,
 // (norm_factor), off the way to the first product.
 template <bool kInteger>
 __device__ __forceinline__ void load_input(const GemvParams& p, const GemvInput& in) {
-  constexpr uint32_t kAtOnce = kInteger ? 10 : 8;
+  constexpr uint32_t kAtOnce = 6;
   const uint32_t stride = 4 * blockDim.x;
   float sum = 0;
   for (uint32_t first = 4 * threadIdx.x; first < in.padded; first += kAtOnce * stride) {
@@ -98,7 +97,8 @@ __device__ __forceinline__ void load_input(const GemvParams& p, const GemvInput&
 __device__ __forceinline__ float norm_factor(const GemvParams& p, const GemvInput& in) {
   if (p.norm == nullptr) return 1;
   float sum = 0;
-  for (uint32_t w = 0; w < blockDim.x / 32; ++w) sum += in.scratch[w];
+#pragma unroll
+  for (uint32_t w = 0; w < 8; ++w) sum += w < blockDim.x / 32 ? in.scratch[w] : 0;
   return rms_factor(sum, p.n_in, p.eps);
 }
 

@@ -17,7 +17,10 @@
 
 namespace stretto::cuda {
 
-constexpr uint32_t kMaxGemvThreads = 256;
+constexpr uint32_t kMaxGemvWarps = 8, kMaxGemvThreads = 32 * kMaxGemvWarps;
+// Registers for four blocks per SM: measured, the more kernels of the chain have their rings filled early the better,
+// and unrolled or larger loops cost more than they bring.
+constexpr uint32_t kBlocksPerSm = 4;
 
 // Shared memory of a block, in order; every part is a multiple of 16 bytes.
 struct GemvLayout {
@@ -36,8 +39,8 @@ struct GemvLayout {
     x = take(integer ? padded : 4 * padded);
     scale = take(integer ? padded / 8 : 0);
     sums = take(16 * groups_per_block);
-    edges = take(16 * n_warps);
-    edge_groups = take(4 * n_warps);
+    edges = take(16 * kMaxGemvWarps);
+    edge_groups = take(4 * kMaxGemvWarps);
     barriers = take(8 * n_stages * n_warps);
     ring = (at + 127) / 128 * 128;
     bytes = ring + ring_bytes * n_warps;
@@ -157,7 +160,7 @@ template <class Format>
 __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, uint32_t n_blocks) {
   extern __shared__ __align__(128) uint8_t shared[];
   trigger_dependents();
-  const uint32_t n_warps = p.n_streams, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const uint32_t n_warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const StreamShape shape{Format::kUnitBytes, p.units_per_stage, p.n_stages};
   const auto first_group = static_cast<uint32_t>(uint64_t{block} * p.n_groups / n_blocks);
   const auto end_group = static_cast<uint32_t>(uint64_t{block + 1} * p.n_groups / n_blocks);
@@ -165,17 +168,15 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
   const GemvLayout at(Format::kInteger, padded, p.norm != nullptr ? p.n_in : 0, n_warps,
                       (p.n_groups + n_blocks - 1) / n_blocks, p.n_stages, shape.ring_bytes());
   const uint32_t n_block_units = (end_group - first_group) * p.n_units;
-  // Warps without a stream only help to read x.
-  const uint32_t begin = min(warp, n_warps) * n_block_units / n_warps;
-  const uint32_t end = min(warp + 1, n_warps) * n_block_units / n_warps;
+  const uint32_t begin = warp * n_block_units / n_warps, end = (warp + 1) * n_block_units / n_warps;
 
   WeightStream stream(shape, shared + at.ring + warp * shape.ring_bytes(),
                       reinterpret_cast<uint64_t*>(shared + at.barriers) + warp * p.n_stages,
                       p.weights + (uint64_t{first_group} * p.n_units + begin) * Format::kUnitBytes, end - begin);
-  if (warp < n_warps) stream.start();
-  const GemvInput in{reinterpret_cast<float*>(shared + at.norm),  reinterpret_cast<float*>(shared + at.scratch),
-                     reinterpret_cast<int8_t*>(shared + at.x),    reinterpret_cast<float*>(shared + at.scale),
-                     reinterpret_cast<float*>(shared + at.x),     padded};
+  stream.start();
+  const GemvInput in{reinterpret_cast<float*>(shared + at.norm), reinterpret_cast<float*>(shared + at.scratch),
+                     reinterpret_cast<int8_t*>(shared + at.x),   reinterpret_cast<float*>(shared + at.scale),
+                     reinterpret_cast<float*>(shared + at.x),    padded};
   stage_norm(p, in);
   wait_for_inputs();
   load_input<Format::kInteger>(p, in);
@@ -184,7 +185,8 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
   auto* const sums = reinterpret_cast<float*>(shared + at.sums);
   auto* const edges = reinterpret_cast<float*>(shared + at.edges);
   auto* const edge_groups = reinterpret_cast<uint32_t*>(shared + at.edge_groups);
-  if (lane == 0 && warp < n_warps) edge_groups[warp] = begin < end && begin % p.n_units != 0 ? begin / p.n_units : UINT32_MAX;
+  if (lane == 0) edge_groups[warp] = begin < end && begin % p.n_units != 0 ? begin / p.n_units : UINT32_MAX;
+  if (threadIdx.x >= n_warps && threadIdx.x < kMaxGemvWarps) edge_groups[threadIdx.x] = UINT32_MAX;
   // One row per thread is the common case; its residual is on its way while the stream is consumed.
   float residual = 0;
   if (p.residual != nullptr && threadIdx.x < 4 * (end_group - first_group) &&
@@ -195,14 +197,10 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
   bool continued = u != 0;  // an earlier warp began this group
   for (uint32_t done = begin; done < end; done += p.units_per_stage) {
     const uint8_t* unit = stream.acquire();
-    for (uint32_t left = min(p.units_per_stage, end - done); left > 0;) {
-      const uint32_t n = min(left, p.n_units - u);  // units of one group
-#pragma unroll 2
-      for (uint32_t i = 0; i < n; ++i) accumulator.add(unit + i * Format::kUnitBytes, in, u + i, lane);
-      unit += n * Format::kUnitBytes;
-      u += n;
-      left -= n;
-      if (u == p.n_units || (left == 0 && done + p.units_per_stage >= end)) {
+    const uint32_t n = min(p.units_per_stage, end - done);
+    for (uint32_t i = 0; i < n; ++i, unit += Format::kUnitBytes) {
+      accumulator.add(unit, in, u, lane);
+      if (++u == p.n_units || done + i + 1 == end) {
         const float y = accumulator.finish(lane);
         if (lane % 8 == 0) (continued ? edges + 4 * warp : sums + 4 * group)[lane / 8] = y;
         continued = false;
@@ -217,8 +215,8 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
   const float factor = norm_factor(p, in);
   const auto total = [&](uint32_t local_row) {
     float y = sums[local_row];
-#pragma unroll 8
-    for (uint32_t w = 0; w < n_warps; ++w) {
+#pragma unroll
+    for (uint32_t w = 1; w < kMaxGemvWarps; ++w) {
       const float edge = edges[4 * w + local_row % 4];
       y += edge_groups[w] == local_row / 4 ? edge : 0;
     }
@@ -243,13 +241,14 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
 }
 
 template <class Format>
-__global__ void __launch_bounds__(kMaxGemvThreads, 3) gemv_kernel(const __grid_constant__ GemvParams p) {
+__global__ void __launch_bounds__(kMaxGemvThreads, kBlocksPerSm) gemv_kernel(const __grid_constant__ GemvParams p) {
   run_gemv<Format>(p, blockIdx.x, gridDim.x);
 }
 
 // Two matrices with the same input side by side.
 template <class First, class Second>
-__global__ void __launch_bounds__(kMaxGemvThreads, 3) gemv_pair_kernel(const __grid_constant__ GemvPairParams p) {
+__global__ void __launch_bounds__(kMaxGemvThreads, kBlocksPerSm)
+    gemv_pair_kernel(const __grid_constant__ GemvPairParams p) {
   if (blockIdx.x < p.n_first_blocks) {
     run_gemv<First>(p.first, blockIdx.x, p.n_first_blocks);
   } else {

@@ -15,11 +15,11 @@ template <class T, int kHeadDim>
 struct HeadSoftmax {
   static constexpr int kUnroll = 4;
   static constexpr int kLanes = kHeadDim / 8;
-  static constexpr int kSide = 32 / kLanes;                        // positions side by side
-  static constexpr int kPositions = kSide * kUnroll;               // of one call of add()
-  static constexpr int kOwn = kHeadsPerBlock * kUnroll / kLanes;   // scores of a lane
-  static constexpr int kHeadLanes = kLanes / kHeadsPerBlock;       // lanes that own scores of one head
-  static constexpr float kLowest = -1e30F;                         // finite, so that differences are never NaN
+  static constexpr int kSide = 32 / kLanes;                       // positions side by side
+  static constexpr int kPositions = kSide * kUnroll;              // of one call of add()
+  static constexpr int kOwn = kHeadsPerBlock * kUnroll / kLanes;  // scores of a lane
+  static constexpr int kHeadLanes = kLanes / kHeadsPerBlock;      // lanes that own scores of one head
+  static constexpr float kLowest = -1e30F;                        // finite, so that differences are never NaN
 
   float q[kHeadsPerBlock][8];
   float acc[kHeadsPerBlock][8] = {};
@@ -58,8 +58,8 @@ struct HeadSoftmax {
   }
 
   // Positions j * kSide + lane / kLanes, j < kUnroll, of which the first n_valid count.
-  __device__ __forceinline__ void add(const CacheRow8<T> (&k)[kUnroll], const CacheRow8<T> (&v)[kUnroll],
-                                      int n_valid, uint32_t lane) {
+  __device__ __forceinline__ void add(const CacheRow8<T> (&k)[kUnroll], const CacheRow8<T> (&v)[kUnroll], int n_valid,
+                                      uint32_t lane) {
     float s[kHeadsPerBlock * kUnroll];
 #pragma unroll
     for (int j = 0; j < kUnroll; ++j) {

@@ -121,7 +121,8 @@ struct StoredMXFP4 : StoredUnit<StoredMXFP4, 32, 17> {
   }
 };
 
-// Columns 16 lane .. of a block of 256 in the layout of Q2_K and Q3_K: byte 32 (e / 128) + e % 32, bits 2 (e % 128 / 32).
+// Columns 16 lane .. of a block of 256 in the layout of Q2_K and Q3_K: byte 32 (e / 128) + e % 32, bits 2 (e % 128 /
+// 32).
 struct StoredQ2_K : StoredUnit<StoredQ2_K, 256, 84> {
   static constexpr DType kType = DType::kQ2_K;
   static constexpr bool kHasMin = true;

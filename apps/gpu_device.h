@@ -1,4 +1,4 @@
-// The CUDA backend as the commands see it, in builds with it (cuda_device.cpp) and without (no_cuda_device.cpp).
+// The CUDA backend as the commands see it, in builds with it (gpu_device.cpp) and without (no_gpu_device.cpp).
 #pragma once
 
 #include <memory>

@@ -1,4 +1,4 @@
-#include "cuda_device.h"
+#include "gpu_device.h"
 
 #include <charconv>
 

@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "base/error.h"
-#include "cuda_device.h"
+#include "gpu_device.h"
 
 namespace stretto::app {
 
