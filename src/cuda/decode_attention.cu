@@ -119,25 +119,52 @@ __device__ __forceinline__ float join_warps(const S& s, uint32_t n_busy, uint32_
   return y;
 }
 
-// Partial results lie as [group of heads][run][head][top, sum, head_dim values].
+// Partial results lie as [group of heads][run][head][top, sum, nothing, nothing, head_dim values].
 template <int kHeadDim>
 __device__ __forceinline__ float* partial_of(const DecodeAttentionParams& p, uint32_t run, uint32_t head) {
-  return p.partial + ((uint64_t{blockIdx.x} * p.n_splits + run) * kHeadsPerBlock + head) * (kHeadDim + 2);
+  return p.partial + ((uint64_t{blockIdx.x} * p.n_splits + run) * kHeadsPerBlock + head) * (kHeadDim + 4);
 }
 
+// The result of all heads of the group from the partial results, by the whole block: threads take four dimensions of a
+// head and every kTeams-th run, all their loads independent; `acc` and `weight` are shared memory.
 template <int kHeadDim>
-__device__ __forceinline__ float join_runs(const DecodeAttentionParams& p, uint32_t n_runs, uint32_t head, uint32_t d) {
-  float top = kLowest;
-  for (uint32_t r = 0; r < n_runs; ++r) top = fmaxf(top, __ldcg(partial_of<kHeadDim>(p, r, head)));
-  float sum = 0, y = 0;
-#pragma unroll 4
-  for (uint32_t r = 0; r < n_runs; ++r) {
-    const float* part = partial_of<kHeadDim>(p, r, head);
-    const float f = exp2f(__ldcg(part) - top);
-    sum += f * __ldcg(part + 1);
-    y += f * __ldcg(part + 2 + d);
+__device__ __forceinline__ void join_runs(const DecodeAttentionParams& p, uint32_t n_runs, uint32_t n_heads,
+                                          float* weight, float* sums, float4* acc, float* out) {
+  constexpr uint32_t kQuads = kHeadsPerBlock * kHeadDim / 4, kTeams = 32 * kWarps / kQuads;
+  const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  if (warp < kHeadsPerBlock) {  // a warp per head: what each run counts
+    float top = kLowest, sum = 0;
+    for (uint32_t r = lane; r < n_runs; r += 32) top = fmaxf(top, __ldcg(partial_of<kHeadDim>(p, r, warp)));
+    top = warp_max(top);
+    for (uint32_t r = lane; r < n_runs; r += 32) {
+      const float2 part = __ldcg(reinterpret_cast<const float2*>(partial_of<kHeadDim>(p, r, warp)));
+      const float f = exp2f(part.x - top);
+      weight[warp * n_runs + r] = f;
+      sum += f * part.y;
+    }
+    sum = warp_sum(sum);
+    if (lane == 0) sums[warp] = sum;
   }
-  return y / sum;
+  __syncthreads();
+  const uint32_t quad = threadIdx.x % kQuads, team = threadIdx.x / kQuads, head = quad / (kHeadDim / 4);
+  float4 y = make_float4(0, 0, 0, 0);
+#pragma unroll 8
+  for (uint32_t r = team; r < n_runs; r += kTeams) {
+    const float* part = partial_of<kHeadDim>(p, r, head) + 4 + quad % (kHeadDim / 4) * 4;
+    const float4 v = __ldcg(reinterpret_cast<const float4*>(part));
+    const float f = weight[head * n_runs + r];
+    y = make_float4(y.x + f * v.x, y.y + f * v.y, y.z + f * v.z, y.w + f * v.w);
+  }
+  acc[threadIdx.x] = y;
+  __syncthreads();
+  if (team != 0 || head >= n_heads) return;
+#pragma unroll
+  for (uint32_t t = 1; t < kTeams; ++t) {
+    const float4 v = acc[t * kQuads + quad];
+    y = make_float4(y.x + v.x, y.y + v.y, y.z + v.z, y.w + v.w);
+  }
+  const float scale = 1 / sums[head];
+  reinterpret_cast<float4*>(out)[quad] = make_float4(y.x * scale, y.y * scale, y.z * scale, y.w * scale);
 }
 
 template <class T, int kHeadDim>
@@ -163,25 +190,25 @@ __global__ void __launch_bounds__(32 * kWarps)
   const T* k_cache = static_cast<const T*>(p.k_cache) + column + lane % Softmax::kLanes * 8;
   const T* v_cache = static_cast<const T*>(p.v_cache) + column + lane % Softmax::kLanes * 8;
   CacheRow8<T> k[Softmax::kUnroll], v[Softmax::kUnroll];
-  const auto load = [&](uint32_t base) {
+  const auto load = [&](CacheRow8<T>(&rows)[Softmax::kUnroll], const T* cache, uint32_t from) {
 #pragma unroll
     for (int j = 0; j < Softmax::kUnroll; ++j) {
-      const uint32_t at = base + j * Softmax::kSide + lane / Softmax::kLanes;
-      k[j].clear();
-      v[j].clear();
-      if (at < cached_end) {
-        k[j].load(k_cache + at * stride);
-        v[j].load(v_cache + at * stride);
-      }
+      const uint32_t at = from + j * Softmax::kSide + lane / Softmax::kLanes;
+      rows[j].clear();
+      if (at < cached_end) rows[j].load(cache + at * stride);
     }
+  };
+  const auto load_both = [&](uint32_t from) {
+    load(k, k_cache, from);
+    load(v, v_cache, from);
   };
   uint32_t base = run.begin + warp * Softmax::kPositions;
   // Rows that this step wrote itself may only be read after the wait.
   const bool early = p.k != nullptr && p.first_token == 0;
-  if (early) load(base);
+  if (early) load_both(base);
   const LaneNorm<kHeadDim> norm(warp < kHeadsPerBlock ? p.q_norm : p.k_norm, lane);
   wait_for_inputs();
-  if (!early) load(base);
+  if (!early) load_both(base);
 
   if (warp < kHeadsPerBlock) {
     float* to = s.q[warp];
@@ -216,7 +243,7 @@ __global__ void __launch_bounds__(32 * kWarps)
     for (int h = 0; h < kHeadsPerBlock; ++h)
 #pragma unroll
       for (int i = 0; i < 8; ++i) softmax.q[h][i] = s.q[h][lane % Softmax::kLanes * 8 + i];
-    for (; base < run.end; base += kBatch, load(base)) {
+    for (; base < run.end; base += kBatch, load(v, v_cache, base)) {
       // The step's own position comes from here, not from the cache.
 #pragma unroll
       for (int j = 0; j < Softmax::kUnroll; ++j) {
@@ -225,7 +252,7 @@ __global__ void __launch_bounds__(32 * kWarps)
           v[j].load(s.new_v + lane % Softmax::kLanes * 8);
         }
       }
-      softmax.add(k, v, static_cast<int>(run.end - base), lane);
+      softmax.add(k, v, static_cast<int>(run.end - base), lane, [&] { load(k, k_cache, base + kBatch); });
     }
     softmax.join();
     if (lane < Softmax::kLanes) {
@@ -249,7 +276,7 @@ __global__ void __launch_bounds__(32 * kWarps)
       out[i] = y / sum;
     } else {
       float* const part = partial_of<kHeadDim>(p, blockIdx.y, i / kHeadDim);
-      part[2 + i % kHeadDim] = y;
+      part[4 + i % kHeadDim] = y;
       if (i % kHeadDim == 0) {
         part[0] = top;
         part[1] = sum;
@@ -264,8 +291,10 @@ __global__ void __launch_bounds__(32 * kWarps)
   if (!s.is_last) return;
   if (threadIdx.x == 0) p.n_arrived[blockIdx.x] = 0;
   __threadfence();
-  for (uint32_t i = threadIdx.x; i < n_heads * kHeadDim; i += blockDim.x)
-    out[i] = join_runs<kHeadDim>(p, run.n_active, i / kHeadDim, i % kHeadDim);
+  // The block's own sums are no longer needed: their memory serves the last step.
+  float* const memory = &s.acc[0][0][0];
+  join_runs<kHeadDim>(p, run.n_active, n_heads, memory + 4 * 32 * kWarps, &s.sum[0][0],
+                      reinterpret_cast<float4*>(memory), out);
 }
 
 // f(kernel) for the kernel of a cache type and head size; false when there is none.
@@ -293,7 +322,9 @@ DecodeAttentionTuning tune_decode_attention(uint32_t n_heads, uint32_t n_kv_head
                                             const DeviceShape& device, const DecodeAttentionChoice& choice) {
   DecodeAttentionTuning t;
   const uint32_t blocks = device.n_sm * (choice.blocks_per_sm != 0 ? choice.blocks_per_sm : 2);
-  t.n_splits = n_tokens > 1 ? 1 : std::max(1U, blocks / n_head_groups(n_heads, n_kv_heads));
+  // The last block keeps a weight per run and head in shared memory.
+  constexpr uint32_t kMostSplits = 128;
+  t.n_splits = n_tokens > 1 ? 1 : std::clamp(blocks / n_head_groups(n_heads, n_kv_heads), 1U, kMostSplits);
   t.min_chunk = choice.min_chunk != 0 ? choice.min_chunk : 128;
   return t;
 }
@@ -301,7 +332,7 @@ DecodeAttentionTuning tune_decode_attention(uint32_t n_heads, uint32_t n_kv_head
 DecodeAttentionScratch decode_attention_scratch(uint32_t n_heads, uint32_t n_kv_heads, uint32_t head_dim,
                                                 uint32_t n_splits) {
   const uint64_t groups = n_head_groups(n_heads, n_kv_heads);
-  return {.partial = groups * n_splits * kHeadsPerBlock * (head_dim + 2), .n_arrived = groups};
+  return {.partial = groups * n_splits * kHeadsPerBlock * (head_dim + 4), .n_arrived = groups};
 }
 
 bool decode_attention_supports(DType cache_type, uint64_t head_dim) {

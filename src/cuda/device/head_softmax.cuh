@@ -57,9 +57,11 @@ struct HeadSoftmax {
     }
   }
 
-  // Positions j * kSide + lane / kLanes, j < kUnroll, of which the first n_valid count.
+  // Positions j * kSide + lane / kLanes, j < kUnroll, of which the first n_valid count. after_scores() runs when k is
+  // no longer needed, so that the next keys can be on their way during the rest.
+  template <class F>
   __device__ __forceinline__ void add(const CacheRow8<T> (&k)[kUnroll], const CacheRow8<T> (&v)[kUnroll], int n_valid,
-                                      uint32_t lane) {
+                                      uint32_t lane, const F& after_scores) {
     float s[kHeadsPerBlock * kUnroll];
 #pragma unroll
     for (int j = 0; j < kUnroll; ++j) {
@@ -73,6 +75,7 @@ struct HeadSoftmax {
         s[h * kUnroll + j] = dot;
       }
     }
+    after_scores();
     reduce_scatter(s, lane);
     float best = kLowest;
 #pragma unroll
