@@ -168,7 +168,7 @@ __device__ __forceinline__ void join_runs(const DecodeAttentionParams& p, uint32
 }
 
 template <class T, int kHeadDim>
-__global__ void __launch_bounds__(32 * kWarps)
+__global__ void __launch_bounds__(32 * kWarps, sizeof(T) == 4 ? 1 : 2)
     decode_attention_kernel(const __grid_constant__ DecodeAttentionParams p) {
   using Softmax = HeadSoftmax<T, kHeadDim>;
   constexpr uint32_t kBatch = kWarps * Softmax::kPositions;
@@ -321,7 +321,7 @@ uint32_t n_head_groups(uint32_t n_heads, uint32_t n_kv_heads) {
 DecodeAttentionTuning tune_decode_attention(uint32_t n_heads, uint32_t n_kv_heads, uint32_t n_tokens,
                                             const DeviceShape& device, const DecodeAttentionChoice& choice) {
   DecodeAttentionTuning t;
-  const uint32_t blocks = device.n_sm * (choice.blocks_per_sm != 0 ? choice.blocks_per_sm : 2);
+  const uint32_t blocks = device.n_sm * std::max(1U, choice.blocks_per_sm);
   // The last block keeps a weight per run and head in shared memory.
   constexpr uint32_t kMostSplits = 128;
   t.n_splits = n_tokens > 1 ? 1 : std::clamp(blocks / n_head_groups(n_heads, n_kv_heads), 1U, kMostSplits);

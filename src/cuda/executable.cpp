@@ -69,12 +69,17 @@ void CudaExecutable::place_state() {
 }
 
 void CudaExecutable::place_activations() {
-  const BufferPlan buffers =
+  const BufferPlan one = plan_buffers(program_, {.n_tokens = 1, .n_outputs = 1, .position = 0});
+  const BufferPlan largest =
       plan_buffers(program_, {.n_tokens = options_.max_tokens, .n_outputs = options_.max_outputs, .position = 0});
-  activations_ = DeviceArena(buffers.bytes, "activations");
+  activations_ = DeviceArena(Cursor::rounded(one.bytes) + largest.bytes, "activations");
   activations_.clear();
-  for (const uint64_t offset : buffers.offset)
-    machine_.values.push_back(reinterpret_cast<float*>(activations_.data() + offset));
+  Cursor cursor(activations_.data());
+  std::byte* const begin = cursor.take(one.bytes);
+  for (const uint64_t offset : one.offset) token_values_.push_back(reinterpret_cast<float*>(begin + offset));
+  std::byte* const rest = cursor.take(largest.bytes);
+  for (const uint64_t offset : largest.offset) step_values_.push_back(reinterpret_cast<float*>(rest + offset));
+  machine_.values = token_values_.data();
   const uint64_t vocab = program_.tables[program_.logits].width;
   logits_ = PinnedBuffer(options_.max_outputs * vocab * sizeof(float), "logits");
 }
@@ -201,6 +206,7 @@ void CudaExecutable::launch_greedy_step() {
 
 void CudaExecutable::capture() {
   machine_.n_tokens = machine_.n_outputs = 1;
+  machine_.values = token_values_.data();
   machine_.queue.n_launches = 0;
   if (how_.graph) {
     decode_.capture(stream_.get(), [&] { launch_ops(); });
@@ -213,6 +219,7 @@ void CudaExecutable::capture() {
 void CudaExecutable::run_decode(bool greedy) {
   if (how_.graph) return (greedy ? greedy_ : decode_).replay(stream_.get());
   machine_.n_tokens = machine_.n_outputs = 1;
+  machine_.values = token_values_.data();
   machine_.queue.n_launches = 0;
   greedy ? launch_greedy_step() : launch_ops();
   n_decode_launches_ = machine_.queue.n_launches - (greedy ? 1 : 0);
@@ -233,6 +240,7 @@ std::span<const float> CudaExecutable::run_step(const Step& step) {
   stream_.wait();  // a greedy loop may still run; and the pinned step must not change under its copy
   n_launched_ = n_taken_ = 0;
   send_step(step);
+  machine_.values = (step.tokens.size() == 1 ? token_values_ : step_values_).data();
   if (step.tokens.size() == 1) {
     run_decode(false);
   } else {

@@ -58,6 +58,9 @@ class CudaExecutable : public Executable {
   const ExecutableOptions how_;
   Stream stream_;
   Machine machine_;
+  // Where the values lie: in steps of one token close together, so that few pages are touched, else with room for the
+  // largest step.
+  std::vector<float*> token_values_, step_values_;
   DeviceArena weights_, state_, activations_, scratch_, ropes_, step_;
   PinnedBuffer sent_, logits_, mailbox_;
   std::unique_ptr<Gemm> gemm_;

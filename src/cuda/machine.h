@@ -60,7 +60,7 @@ struct Machine {
   StepState* state = nullptr;         // device
   int32_t* tokens = nullptr;          // device, [max_tokens]
   int32_t* outputs = nullptr;         // device, [max_tokens]
-  std::vector<float*> values;         // per ValueId
+  float* const* values = nullptr;     // per ValueId
   std::vector<std::byte*> states;     // per StateId
   std::vector<const float*> vectors;  // per WeightId, where used as a vector of floats
   std::map<MatrixKey, Matrix> matrices;
