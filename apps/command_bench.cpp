@@ -131,7 +131,7 @@ void finish_row(BenchRow& row, const Executable& executable) {
   const StepShape step{.n_tokens = 1, .n_outputs = 1, .position = t.n_depth + t.n_prompt + t.n_gen / 2};
   const Accounting a = account(executable.program(), step);
   row.bytes_per_token = a.total.weight_bytes + a.total.state_bytes;
-  row.kernels_per_token = a.launches;
+  row.kernels_per_token = executable.launches_per_token() != 0 ? executable.launches_per_token() : a.launches;
   row.peak_bytes = executable.memory_bytes();
 }
 

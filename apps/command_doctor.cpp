@@ -1,6 +1,5 @@
 // stretto doctor: what this machine offers, what is usable and why not.
 
-#include <dlfcn.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -9,6 +8,7 @@
 #include "base/json.h"
 #include "checkpoint/hub_cache.h"
 #include "cpu/cpu_backend.h"
+#include "gpu_device.h"
 #include "model_flags.h"
 #include "program/print.h"
 #include "terminal.h"
@@ -34,16 +34,7 @@ Finding memory_finding() {
   return {"memory", free < (1ULL << 30) ? "warning" : "ok", human_bytes(free) + " free of " + human_bytes(all)};
 }
 
-// A GPU is looked for even where this build cannot use it, so that the answer names the reason.
-Finding cuda_finding() {
-  const bool device = std::filesystem::exists("/dev/nvidiactl");
-  void* driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
-  std::string detail = device ? "an NVIDIA device node is here" : "no NVIDIA device (/dev/nvidiactl is absent)";
-  detail += driver != nullptr ? ", the driver library is installed" : ", libcuda.so.1 is not installed";
-  detail += "; this build has no CUDA backend";
-  if (driver != nullptr) dlclose(driver);
-  return {"cuda", "no", detail};
-}
+Finding cuda_finding() { return {"cuda", cuda_problem().empty() ? "ok" : "no", cuda_report()}; }
 
 Finding hub_finding() {
   try {

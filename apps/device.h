@@ -12,9 +12,11 @@ struct DeviceOptions {
   std::string device = "auto";  // auto | cpu | oracle | cuda[:N]
   int n_threads = 0;            // 0: one per core
   std::string cpu_isa;          // force an instruction set: avx2, avx512, ...
+  bool no_graph = false;        // CUDA: launch the kernels of a decode step one by one
+  bool no_pdl = false;          // CUDA: no programmatic dependent launch
 };
 
-// Says on stderr what was chosen. Throws Error(kBadArgument / kUnsupported).
+// Says on stderr what was chosen, for "auto" also why not CUDA. Throws Error(kBadArgument / kUnsupported).
 std::unique_ptr<Backend> open_device(const DeviceOptions& options);
 
 }  // namespace stretto::app

@@ -42,6 +42,10 @@ void add_device_flags(CLI::App& command, ModelFlags& o) {
       ->envname("STRETTO_THREADS");
   command.add_option("--cpu-isa", o.device.cpu_isa, "force a CPU instruction set, for comparison")
       ->envname("STRETTO_CPU_ISA");
+  command.add_flag("--no-graph", o.device.no_graph, "CUDA: launch a step's kernels one by one, for comparison")
+      ->envname("STRETTO_NO_GRAPH");
+  command.add_flag("--no-pdl", o.device.no_pdl, "CUDA: no programmatic dependent launch, for comparison")
+      ->envname("STRETTO_NO_PDL");
   command.add_option("-c,--ctx-size", o.n_ctx, "positions of context (default: the model's, or what fits)")
       ->envname("STRETTO_CTX_SIZE");
   command.add_option("-b,--batch-size", o.chunk, "tokens per prefill step")->check(CLI::Range(1, 1 << 20));

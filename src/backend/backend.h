@@ -38,6 +38,19 @@ class Executable {
   virtual std::span<const float> run(const Step& step) = 0;
   // Bytes held in the arenas and what the backend keeps beside them.
   virtual uint64_t memory_bytes() const = 0;
+  // Kernel launches of one decode step; 0 where a step is not made of launches.
+  virtual uint64_t launches_per_token() const { return 0; }
+
+  // Greedy decoding without the caller in the loop: the device chooses each token (the largest logit, the lowest id on
+  // a tie) and goes on with it before the caller has seen it, at most two steps ahead and never beyond n_ctx.
+  // start_greedy runs `token` at `position` (both as in a step) and returns whether the backend can do this;
+  // next_greedy returns the token chosen after the last one consumed, and may be called n_ctx - position times. run()
+  // or start_greedy ends the loop. Neither throws nor allocates.
+  virtual bool start_greedy(int32_t token, uint64_t position) {
+    (void)token, (void)position;
+    return false;
+  }
+  virtual int32_t next_greedy() { return -1; }
 };
 
 // The device's read bandwidth, measured pass by pass: on a machine that others use too it changes from second to

@@ -66,6 +66,34 @@ std::string_view name(FinishReason reason) {
   return "";
 }
 
+namespace {
+
+// Where the next token comes from: the device's own greedy loop where sampling allows it and the backend has one, else
+// the sampler on the logits of the last step.
+class NextToken {
+ public:
+  NextToken(Session& session, Sampler& sampler, std::span<const float> logits)
+      : session_(session), sampler_(sampler), logits_(logits) {}
+  int32_t choose() { return on_device_ ? session_.next_greedy() : sampler_.sample(logits_); }
+  // `id` is part of the sequence from now on.
+  void append(int32_t id) {
+    if (on_device_) return session_.append_greedy(id);
+    if (sampler_.is_plain_greedy() && session_.start_greedy(id)) {
+      on_device_ = true;
+    } else {
+      logits_ = session_.append(std::span(&id, 1));
+    }
+  }
+
+ private:
+  Session& session_;
+  Sampler& sampler_;
+  std::span<const float> logits_;
+  bool on_device_ = false;
+};
+
+}  // namespace
+
 Generation generate(Session& session, const Tokenizer* tokenizer, std::span<const int32_t> prompt,
                     const GenerateParams& params, const GenerateHooks& hooks) {
   Generation out;
@@ -82,8 +110,9 @@ Generation generate(Session& session, const Tokenizer* tokenizer, std::span<cons
   const Clock::time_point decode_start = Clock::now();
   const uint64_t most = params.max_tokens < 0 ? UINT64_MAX : static_cast<uint64_t>(params.max_tokens);
   out.finish = logits.empty() ? FinishReason::kCancelled : FinishReason::kLength;
+  NextToken next(session, sampler, logits);
   while (!logits.empty() && out.tokens.size() < most) {
-    const int32_t id = sampler.sample(logits);
+    const int32_t id = next.choose();
     if (out.tokens.empty()) out.timings.first_token_ms = ms_since(start);
     if (std::find(params.stop_ids.begin(), params.stop_ids.end(), id) != params.stop_ids.end()) {
       out.finish = FinishReason::kStop;
@@ -102,7 +131,7 @@ Generation generate(Session& session, const Tokenizer* tokenizer, std::span<cons
       break;
     }
     if (out.tokens.size() == most || session.position() == session.context()) break;
-    logits = session.append(std::span(&id, 1));
+    next.append(id);
   }
   stream.finish();
   out.timings.predicted_n = out.tokens.size();

@@ -62,7 +62,6 @@ Sampler::Sampler(const SamplingParams& params, uint64_t vocab_size, std::vector<
   candidates_.reserve(vocab_size);
 }
 
-// Nothing changes the logits: the maximum can be read off.
 bool Sampler::is_plain_greedy() const {
   const SamplingParams& p = params_;
   const bool penalties =

@@ -26,9 +26,10 @@ class Sampler {
   // `logits` has vocab_size values. The same seed, history and logits give the same token on every machine. The caller
   // passes the result to accept().
   int32_t sample(std::span<const float> logits);
+  // Nothing changes the logits: the choice is their maximum.
+  bool is_plain_greedy() const;
 
  private:
-  bool is_plain_greedy() const;
   void prepare(std::span<const float> logits);
   void step(std::string_view name);
   void apply_temperature();

@@ -52,6 +52,13 @@ std::span<const float> Session::append(std::span<const int32_t> tokens, uint64_t
   return logits;
 }
 
+bool Session::start_greedy(int32_t token) {
+  check_request(std::span(&token, 1));
+  if (!executable_.start_greedy(token, position())) return false;
+  tokens_.push_back(token);
+  return true;
+}
+
 void Session::append_all_logits(std::span<const int32_t> tokens, uint64_t chunk, const LogitSink& sink) {
   check_request(tokens);
   const uint64_t most = std::min(limits_.max_tokens, limits_.max_outputs);

@@ -179,7 +179,7 @@ def check_source(path, text):
     in_cuda = path.startswith("src/cuda/")
     code = code_only(text).split("\n")
     for number, line in enumerate(text.split("\n"), 1):
-        if not in_cuda and (re.match(r"\s*#\s*include\s*[<\"](cuda|cublas|nccl|cudnn)", line)
+        if not in_cuda and (re.match(r"\s*#\s*include\s*[<\"](cuda(?!/)|cublas|nccl|cudnn)", line)
                             or re.match(r"\s*#\s*(if|ifdef|ifndef|elif)\b.*(CUDA|NVCC)", line)):
             yield "cuda-include", number, line.strip()
         if re.search(r"\b(secure_)?getenv\b", code[number - 1]) and not GETENV_FILES.match(path):

@@ -1,0 +1,150 @@
+// Rotary embedding, cache and attention.
+#include "cuda/attention.h"
+#include "cuda/elementwise.h"
+#include "cuda/ops.h"
+
+namespace stretto::cuda {
+namespace {
+
+uint32_t u32(uint64_t v) { return static_cast<uint32_t>(v); }
+
+bool is_cache_type(DType type) { return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16; }
+
+DecodeAttentionTuning tuning_of(const RopeAttention& op, const DeviceShape& device, const DecodeAttentionChoice& c) {
+  return tune_decode_attention(u32(op.n_heads), u32(op.n_kv_heads), 1, device, c);
+}
+
+DecodeAttentionParams attention_params(const RopeAttention& op, const Machine& m) {
+  return {.q = m.value(op.q),
+          .q_norm = m.vector(op.q_norm),
+          .k_norm = m.vector(op.k_norm),
+          .k_cache = m.cache(op.k_cache),
+          .v_cache = m.cache(op.v_cache),
+          .out = m.value(op.out),
+          .rows = m.rope(op.rope.get()).rows,
+          .apply_temperature = op.rope->temperature_beta != 0,
+          .position = m.position(),
+          .n_heads = u32(op.n_heads),
+          .n_kv_heads = u32(op.n_kv_heads),
+          .head_dim = u32(op.head_dim),
+          .window = u32(op.window),
+          .scale = op.scale,
+          .eps = op.eps,
+          .partial = m.partial,
+          .n_arrived = m.n_arrived};
+}
+
+// One launch per token: the result of a token does not depend on how many share its step.
+void run_token_by_token(const RopeAttention& op, Machine& m) {
+  const DecodeAttentionTuning tuning = tuning_of(op, m.device, m.choices.attention);
+  for (uint64_t t = 0; t < m.n_tokens; ++t) {
+    DecodeAttentionParams p = attention_params(op, m);
+    p.q += t * m.width(op.q);
+    p.k = m.value(op.k) + t * m.width(op.k);
+    p.v = m.value(op.v) + t * m.width(op.v);
+    p.out += t * m.width(op.out);
+    p.rows.cos += t * p.rows.n_pairs;
+    p.rows.sin += t * p.rows.n_pairs;
+    p.rows.temperature += t;
+    p.first_token = u32(t);
+    p.n_splits = tuning.n_splits;
+    p.min_chunk = tuning.min_chunk;
+    launch_decode_attention(m.queue, m.tables()[op.k_cache].type, 1, p);
+  }
+}
+
+// All keys go into the cache first.
+void run_together(const RopeAttention& op, Machine& m) {
+  const RopeRows& rows = m.rope(op.rope.get()).rows;
+  const float* k = m.value(op.k);
+  if (op.k_norm) {
+    launch_rms_norm(m.queue, u32(m.n_tokens * op.n_kv_heads), DType::kF32,
+                    {.x = k,
+                     .weight = m.vector(op.k_norm),
+                     .out = m.rotated,
+                     .group = u32(op.head_dim),
+                     .stride = u32(op.head_dim),
+                     .eps = op.eps});
+    k = m.rotated;
+  }
+  launch_rope(m.queue, u32(m.n_tokens),
+              {.x = k, .out = m.rotated, .rows = rows, .n_heads = u32(op.n_kv_heads), .head_dim = u32(op.head_dim)});
+  launch_kv_append(m.queue, u32(m.n_tokens), m.tables()[op.k_cache].type,
+                   {.k = m.rotated,
+                    .v = m.value(op.v),
+                    .k_cache = m.cache(op.k_cache),
+                    .v_cache = m.cache(op.v_cache),
+                    .position = m.position(),
+                    .width = u32(m.width(op.k))});
+  launch_decode_attention(m.queue, m.tables()[op.k_cache].type, u32(m.n_tokens), attention_params(op, m));
+}
+
+}  // namespace
+
+bool supports(const Rope&, const Tables&) { return true; }
+void plan(const Rope& op, Planner& p) { p.rope(op.table); }
+void run(const Rope& op, Machine& m) {
+  launch_rope(m.queue, u32(m.n_tokens),
+              {.x = m.value(op.x),
+               .out = m.value(op.out),
+               .rows = m.rope(op.table.get()).rows,
+               .n_heads = u32(m.width(op.x) / op.head_dim),
+               .head_dim = u32(op.head_dim),
+               .apply_temperature = op.apply_temperature});
+}
+
+bool supports(const KvAppend& op, const Tables& t) {
+  return is_cache_type(t[op.k_cache].type) && t[op.k_cache].type == t[op.v_cache].type;
+}
+void plan(const KvAppend&, Planner&) {}
+void run(const KvAppend& op, Machine& m) {
+  launch_kv_append(m.queue, u32(m.n_tokens), m.tables()[op.k_cache].type,
+                   {.k = m.value(op.k),
+                    .v = m.value(op.v),
+                    .k_cache = m.cache(op.k_cache),
+                    .v_cache = m.cache(op.v_cache),
+                    .position = m.position(),
+                    .width = u32(m.width(op.k))});
+}
+
+bool supports(const Attention& op, const Tables& t) {
+  return is_cache_type(t[op.k_cache].type) && t[op.k_cache].type == t[op.v_cache].type && op.head_dim <= kMaxHeadDim;
+}
+void plan(const Attention&, Planner&) {}
+void run(const Attention& op, Machine& m) {
+  launch_attention(m.queue, m.tables()[op.k_cache].type, u32(m.n_tokens),
+                   {.q = m.value(op.q),
+                    .k_cache = m.cache(op.k_cache),
+                    .v_cache = m.cache(op.v_cache),
+                    .out = m.value(op.out),
+                    .position = m.position(),
+                    .n_heads = u32(op.n_heads),
+                    .n_kv_heads = u32(op.n_kv_heads),
+                    .head_dim = u32(op.head_dim),
+                    .window = u32(op.window),
+                    .scale = op.scale});
+}
+
+bool supports(const RopeAttention& op, const Tables& t) {
+  return t[op.k_cache].type == t[op.v_cache].type && decode_attention_supports(t[op.k_cache].type, op.head_dim) &&
+         decodes(op.q_norm, t) && decodes(op.k_norm, t);
+}
+void plan(const RopeAttention& op, Planner& p) {
+  p.rope(op.rope);
+  p.vector(op.q_norm);
+  p.vector(op.k_norm);
+  p.rotated_bytes = std::max(p.rotated_bytes, p.options.max_tokens * p.tables()[op.k].width * sizeof(float));
+  // Measurements may ask for more splits than tune() does.
+  DecodeAttentionChoice most;
+  most.blocks_per_sm = 8;
+  const DecodeAttentionTuning tuning = tuning_of(op, p.device, most);
+  const DecodeAttentionScratch scratch =
+      decode_attention_scratch(u32(op.n_heads), u32(op.n_kv_heads), u32(op.head_dim), tuning.n_splits);
+  p.partial_bytes = std::max(p.partial_bytes, scratch.partial * sizeof(float));
+  p.n_arrived = std::max(p.n_arrived, scratch.n_arrived);
+}
+void run(const RopeAttention& op, Machine& m) {
+  m.n_tokens <= kMaxGemvRows ? run_token_by_token(op, m) : run_together(op, m);
+}
+
+}  // namespace stretto::cuda

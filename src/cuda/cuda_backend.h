@@ -1,0 +1,39 @@
+// NVIDIA GPUs as a backend.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+
+namespace stretto {
+
+struct CudaOptions {
+  int device = 0;
+  bool graph = true;             // replay a decode step as one captured graph, else launch its kernels one by one
+  bool dependent_launch = true;  // programmatic dependent launch between the kernels of a step (sm_90 and later)
+};
+
+// What the machine has. Never throws: `problem` says why a device, or CUDA as a whole, cannot be used.
+struct CudaDevice {
+  int index = -1;
+  std::string name;
+  int compute_major = 0, compute_minor = 0;
+  int n_sm = 0;
+  uint64_t total_bytes = 0, free_bytes = 0;
+  std::string problem;  // empty: usable
+  bool usable() const { return problem.empty(); }
+};
+struct CudaMachine {
+  std::string driver;   // "13.0", empty without a driver
+  std::string runtime;  // of this build
+  std::string problem;  // why there are no devices
+  std::vector<CudaDevice> devices;
+};
+CudaMachine cuda_machine();
+
+// Throws Error(kCuda) with the reason where the device cannot be used.
+std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options);
+
+}  // namespace stretto

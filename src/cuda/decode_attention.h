@@ -1,0 +1,56 @@
+// Head norms, rotary embedding, cache append and attention of one decode step in one launch; also the attention of
+// larger steps, whose keys are in the cache already.
+#pragma once
+
+#include <cstdint>
+
+#include "base/dtype.h"
+#include "cuda/launch.h"
+#include "cuda/rope.h"
+
+namespace stretto::cuda {
+
+struct DecodeAttentionParams {
+  const float* q = nullptr;  // [tokens, n_heads * head_dim], before norm and rotation
+  const float* k = nullptr;  // [n_kv_heads * head_dim] of the one token; nullptr: the cache holds the step's own rows
+  const float* v = nullptr;
+  const float* q_norm = nullptr;  // [head_dim], nullptr: none
+  const float* k_norm = nullptr;
+  void* k_cache = nullptr;  // [n_ctx, n_kv_heads * head_dim]
+  void* v_cache = nullptr;
+  float* out = nullptr;  // [tokens, n_heads * head_dim]
+  RopeRows rows = {};    // row 0 is that of the first token of this launch
+  bool apply_temperature = false;
+  const int32_t* position = nullptr;  // of the step's first token, device
+  uint32_t first_token = 0;           // of this launch, within the step
+  uint32_t n_heads = 0, n_kv_heads = 0, head_dim = 0, window = 0;
+  float scale = 0, eps = 0;
+  // Splits of the context: partial results and arrivals; see decode_attention_scratch.
+  float* partial = nullptr;
+  uint32_t* n_arrived = nullptr;  // zero between launches
+  uint32_t n_splits = 1, min_chunk = 0;
+};
+
+struct DecodeAttentionTuning {
+  uint32_t n_splits = 1;   // most blocks that share one group of heads
+  uint32_t min_chunk = 0;  // positions below which a split is not worth its combination
+};
+struct DecodeAttentionChoice {
+  uint32_t blocks_per_sm = 0, min_chunk = 0;
+};
+DecodeAttentionTuning tune_decode_attention(uint32_t n_heads, uint32_t n_kv_heads, uint32_t n_tokens,
+                                            const DeviceShape& device, const DecodeAttentionChoice& choice);
+
+// Floats of `partial` and elements of `n_arrived`.
+struct DecodeAttentionScratch {
+  uint64_t partial = 0, n_arrived = 0;
+};
+DecodeAttentionScratch decode_attention_scratch(uint32_t n_heads, uint32_t n_kv_heads, uint32_t head_dim,
+                                                uint32_t n_splits);
+
+bool decode_attention_supports(DType cache_type, uint64_t head_dim);
+void prepare_decode_attention(const DeviceShape& device);
+// n_tokens > 1 only with k == nullptr and n_splits == 1.
+void launch_decode_attention(Queue& queue, DType cache_type, uint32_t n_tokens, const DecodeAttentionParams& params);
+
+}  // namespace stretto::cuda

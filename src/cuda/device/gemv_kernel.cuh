@@ -1,0 +1,259 @@
+// Matrix times vector over packed units.
+//
+// Parallel over: blocks take equal runs of row groups; the warps of a block take equal runs of the block's units, so
+// that every warp streams one contiguous piece of memory; lanes take columns. Four rows share each read of x.
+// Bytes: the packed weights once (the floor), x once per block, the result.
+// Order of a step: start the weight stream, wait for x, quantise it, consume the stream. What the ring holds (about
+// 70 KB per SM) keeps memory busy while the previous kernel ends, x arrives and the partial sums meet.
+// Sums: a lane over its columns, the lanes of a warp by shuffles, the warps of a group in warp order. All fixed, so the
+// result has the same bits every time.
+// Limits: x and the ring in shared memory together.
+#pragma once
+
+#include "cuda/device/dependency.cuh"
+#include "cuda/device/gemv_input.cuh"
+#include "cuda/device/stored_formats.cuh"
+#include "cuda/device/weight_stream.cuh"
+
+namespace stretto::cuda {
+
+constexpr uint32_t kMaxGemvWarps = 8, kMaxGemvThreads = 32 * kMaxGemvWarps;
+// Registers for four blocks per SM: measured, the more kernels of the chain have their rings filled early the better,
+// and unrolled or larger loops cost more than they bring.
+constexpr uint32_t kBlocksPerSm = 4;
+
+// Shared memory of a block, in order; every part is a multiple of 16 bytes.
+struct GemvLayout {
+  uint32_t norm, scratch, x, scale, sums, edges, edge_groups, barriers, ring, bytes;
+
+  __host__ __device__ GemvLayout(bool integer, uint32_t padded, uint32_t norm_elements, uint32_t n_warps,
+                                 uint32_t groups_per_block, uint32_t n_stages, uint32_t ring_bytes) {
+    uint32_t at = 0;
+    const auto take = [&at](uint32_t bytes) {
+      const uint32_t begin = at;
+      at += (bytes + 15) / 16 * 16;
+      return begin;
+    };
+    norm = take(4 * norm_elements);
+    scratch = take(128);
+    x = take(integer ? padded : 4 * padded);
+    scale = take(integer ? padded / 8 : 0);
+    sums = take(16 * groups_per_block);
+    edges = take(16 * kMaxGemvWarps);
+    edge_groups = take(4 * kMaxGemvWarps);
+    barriers = take(8 * n_stages * n_warps);
+    ring = (at + 127) / 128 * 128;
+    bytes = ring + ring_bytes * n_warps;
+  }
+};
+
+template <class Format>
+struct GemvAccumulator {
+  float sum[4] = {0, 0, 0, 0};
+
+  __host__ __device__ static constexpr bool is_wide() {
+    if constexpr (Format::kInteger) return Format::kWide;
+    return false;
+  }
+
+  // Adds unit number u of the group.
+  __device__ __forceinline__ void add(const uint8_t* unit, const GemvInput& in, uint32_t u, uint32_t lane) {
+    if constexpr (Format::kInteger) {
+      Format::kWide ? add_wide(unit, in, u, lane) : add_narrow(unit, in, u, lane);
+    } else {
+      float4 x[Format::kLaneCols / 4];
+#pragma unroll
+      for (uint32_t i = 0; i < Format::kLaneCols / 4; ++i)
+        x[i] = *reinterpret_cast<const float4*>(in.x + u * Format::kUnitCols + 128 * i + 4 * lane);
+#pragma unroll
+      for (uint32_t r = 0; r < 4; ++r) {
+        float w[Format::kLaneCols];
+        Format::row(unit, lane, r, w);
+#pragma unroll
+        for (uint32_t i = 0; i < Format::kLaneCols / 4; ++i)
+          sum[r] += w[4 * i] * x[i].x + w[4 * i + 1] * x[i].y + (w[4 * i + 2] * x[i].z + w[4 * i + 3] * x[i].w);
+      }
+    }
+  }
+
+  // 16 columns of four rows.
+  __device__ __forceinline__ void add_narrow(const uint8_t* unit, const GemvInput& in, uint32_t u, uint32_t lane) {
+    if constexpr (!Format::kWide) {
+      const int4 x = *reinterpret_cast<const int4*>(in.q + u * 512 + 16 * lane);
+      const float x_scale = in.scale[u * 16 + lane / 2];
+      int32_t x_sum = 0;
+      if constexpr (Format::kOffset != 0 || Format::kHasMin) x_sum = sum_of(x, 0);
+      Codes c[4];
+      Format::rows(unit, lane, c);
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        const int32_t dot = dot_of(c[r].q, x, -Format::kOffset * x_sum);
+        float y = c[r].scale * static_cast<float>(dot);
+        if constexpr (Format::kHasMin) y -= c[r].minimum * static_cast<float>(x_sum);
+        sum[r] += x_scale * y;
+      }
+    }
+  }
+
+  // 32 columns of two rows.
+  __device__ __forceinline__ void add_wide(const uint8_t* unit, const GemvInput& in, uint32_t u, uint32_t lane) {
+    if constexpr (Format::kWide) {
+      const uint32_t group = lane % 16;
+      const auto* const at = reinterpret_cast<const int4*>(in.q + u * 512 + 32 * group);
+      const int4 low = at[0], high = at[1];
+      const float x_scale = in.scale[u * 16 + group];
+      int32_t x_sum = 0;
+      if constexpr (Format::kOffset != 0 || Format::kHasMin) x_sum = sum_of(low, sum_of(high, 0));
+      WideCodes c[2];
+      Format::half_rows(unit, lane, c);
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int32_t dot = dot_of(c[i].q + 4, high, dot_of(c[i].q, low, -Format::kOffset * x_sum));
+        float y = c[i].scale * static_cast<float>(dot);
+        if constexpr (Format::kHasMin) y -= c[i].minimum * static_cast<float>(x_sum);
+        sum[i] += x_scale * y;
+      }
+    }
+  }
+
+  __device__ __forceinline__ static int32_t dot_of(const int32_t* q, const int4& x, int32_t from) {
+    return __dp4a(q[3], x.w, __dp4a(q[2], x.z, __dp4a(q[1], x.y, __dp4a(q[0], x.x, from))));
+  }
+  __device__ __forceinline__ static int32_t sum_of(const int4& x, int32_t from) {
+    constexpr int32_t kOnes = 0x01010101;
+    return __dp4a(x.w, kOnes, __dp4a(x.z, kOnes, __dp4a(x.y, kOnes, __dp4a(x.x, kOnes, from))));
+  }
+
+  // The sum over the lanes of row lane / 8 % 4, in all lanes of that row; starts anew.
+  __device__ __forceinline__ float finish(uint32_t lane) {
+    const bool upper = (lane & 16) != 0, odd = (lane & 8) != 0;
+    float a = sum[0], b = sum[1];  // wide formats: of rows 2 (lane / 16) and the next, already apart
+    if constexpr (!is_wide()) {
+      a = (upper ? sum[2] : sum[0]) + __shfl_xor_sync(0xffffffffu, upper ? sum[0] : sum[2], 16);
+      b = (upper ? sum[3] : sum[1]) + __shfl_xor_sync(0xffffffffu, upper ? sum[1] : sum[3], 16);
+    }
+    float y = (odd ? b : a) + __shfl_xor_sync(0xffffffffu, odd ? a : b, 8);
+#pragma unroll
+    for (int mask = 4; mask > 0; mask /= 2) y += __shfl_xor_sync(0xffffffffu, y, mask);
+#pragma unroll
+    for (float& s : sum) s = 0;
+    return y;
+  }
+};
+
+// Row `row` of the plain result, all but its bias.
+__device__ __forceinline__ void store_row(const GemvParams& p, uint32_t row, float y) {
+#pragma unroll
+  for (int i = 0; i < 3; ++i) {
+    const GemvPart& part = p.part[i];
+    if (row < part.n_rows) {
+      if (part.bias != nullptr) y += part.bias[row];
+      part.out[row] = y;
+      return;
+    }
+    row -= part.n_rows;
+  }
+}
+
+// Block `block` of the n_blocks that share the matrix of `p`.
+template <class Format>
+__device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, uint32_t n_blocks) {
+  extern __shared__ __align__(128) uint8_t shared[];
+  trigger_dependents();
+  const uint32_t n_warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const StreamShape shape{Format::kUnitBytes, p.units_per_stage, p.n_stages};
+  const auto first_group = static_cast<uint32_t>(uint64_t{block} * p.n_groups / n_blocks);
+  const auto end_group = static_cast<uint32_t>(uint64_t{block + 1} * p.n_groups / n_blocks);
+  const uint32_t padded = p.n_units * Format::kUnitCols;
+  const GemvLayout at(Format::kInteger, padded, p.norm != nullptr ? p.n_in : 0, n_warps,
+                      (p.n_groups + n_blocks - 1) / n_blocks, p.n_stages, shape.ring_bytes());
+  const uint32_t n_block_units = (end_group - first_group) * p.n_units;
+  const uint32_t begin = warp * n_block_units / n_warps, end = (warp + 1) * n_block_units / n_warps;
+
+  WeightStream stream(shape, shared + at.ring + warp * shape.ring_bytes(),
+                      reinterpret_cast<uint64_t*>(shared + at.barriers) + warp * p.n_stages,
+                      p.weights + (uint64_t{first_group} * p.n_units + begin) * Format::kUnitBytes, end - begin);
+  stream.start();
+  const GemvInput in{reinterpret_cast<float*>(shared + at.norm), reinterpret_cast<float*>(shared + at.scratch),
+                     reinterpret_cast<int8_t*>(shared + at.x),   reinterpret_cast<float*>(shared + at.scale),
+                     reinterpret_cast<float*>(shared + at.x),    padded};
+  stage_norm(p, in);
+  wait_for_inputs();
+  load_input<Format::kInteger>(p, in);
+  __syncthreads();
+
+  auto* const sums = reinterpret_cast<float*>(shared + at.sums);
+  auto* const edges = reinterpret_cast<float*>(shared + at.edges);
+  auto* const edge_groups = reinterpret_cast<uint32_t*>(shared + at.edge_groups);
+  if (lane == 0) edge_groups[warp] = begin < end && begin % p.n_units != 0 ? begin / p.n_units : UINT32_MAX;
+  if (threadIdx.x >= n_warps && threadIdx.x < kMaxGemvWarps) edge_groups[threadIdx.x] = UINT32_MAX;
+  // One row per thread is the common case; its residual is on its way while the stream is consumed.
+  float residual = 0;
+  if (p.residual != nullptr && threadIdx.x < 4 * (end_group - first_group) &&
+      4 * first_group + threadIdx.x < p.part[0].n_rows)
+    residual = p.residual[4 * first_group + threadIdx.x];
+  GemvAccumulator<Format> accumulator;
+  uint32_t group = begin / p.n_units, u = begin % p.n_units;
+  bool continued = u != 0;  // an earlier warp began this group
+  for (uint32_t done = begin; done < end; done += p.units_per_stage) {
+    const uint8_t* unit = stream.acquire();
+    const uint32_t n = min(p.units_per_stage, end - done);
+    for (uint32_t i = 0; i < n; ++i, unit += Format::kUnitBytes) {
+      accumulator.add(unit, in, u, lane);
+      if (++u == p.n_units || done + i + 1 == end) {
+        const float y = accumulator.finish(lane);
+        if (lane % 8 == 0) (continued ? edges + 4 * warp : sums + 4 * group)[lane / 8] = y;
+        continued = false;
+        u = 0;
+        ++group;
+      }
+    }
+    stream.release();
+  }
+  __syncthreads();
+
+  const float factor = norm_factor(p, in);
+  const auto total = [&](uint32_t local_row) {
+    float y = sums[local_row];
+#pragma unroll
+    for (uint32_t w = 1; w < kMaxGemvWarps; ++w) {
+      const float edge = edges[4 * w + local_row % 4];
+      y += edge_groups[w] == local_row / 4 ? edge : 0;
+    }
+    return y * factor;
+  };
+  const uint32_t n_local = end_group - first_group;
+  if (p.gate_up) {
+    for (uint32_t i = threadIdx.x; i < 2 * n_local; i += blockDim.x) {
+      const uint32_t o = 2 * first_group + i, gate_row = 4 * (i / 2) + i % 2;
+      if (o >= p.part[0].n_rows) continue;
+      const float gate = total(gate_row) + (p.part[0].bias != nullptr ? p.part[0].bias[o] : 0);
+      const float up = total(gate_row + 2) + (p.part[1].bias != nullptr ? p.part[1].bias[o] : 0);
+      p.part[0].out[o] = activate(p.act, gate) * up;
+    }
+  } else {
+    for (uint32_t i = threadIdx.x; i < 4 * n_local; i += blockDim.x) {
+      const uint32_t row = 4 * first_group + i;
+      if (p.residual != nullptr && i != threadIdx.x && row < p.part[0].n_rows) residual = p.residual[row];
+      store_row(p, row, total(i) + residual);
+    }
+  }
+}
+
+template <class Format>
+__global__ void __launch_bounds__(kMaxGemvThreads, kBlocksPerSm) gemv_kernel(const __grid_constant__ GemvParams p) {
+  run_gemv<Format>(p, blockIdx.x, gridDim.x);
+}
+
+// Two matrices with the same input side by side.
+template <class First, class Second>
+__global__ void __launch_bounds__(kMaxGemvThreads, kBlocksPerSm)
+    gemv_pair_kernel(const __grid_constant__ GemvPairParams p) {
+  if (blockIdx.x < p.n_first_blocks) {
+    run_gemv<First>(p.first, blockIdx.x, p.n_first_blocks);
+  } else {
+    run_gemv<Second>(p.second, blockIdx.x - p.n_first_blocks, gridDim.x - p.n_first_blocks);
+  }
+}
+
+}  // namespace stretto::cuda

@@ -1,0 +1,56 @@
+// Row-wise kernels: RMS norm, sum, gated activation, biases, rounding of activations for matrix products.
+#pragma once
+
+#include <cstdint>
+
+#include "base/dtype.h"
+#include "cuda/launch.h"
+#include "ops/gated_act.h"
+
+namespace stretto::cuda {
+
+// Normalises each of n_groups runs of `group` values. out_type F32, F16 or BF16; the last two take rows of `width`
+// values to rows of `stride`, padded with zeros.
+struct RmsNormParams {
+  const float* x = nullptr;
+  const float* weight = nullptr;  // [group], nullptr: 1
+  void* out = nullptr;
+  uint32_t group = 0;
+  uint32_t stride = 0;  // of the output, between groups
+  float eps = 0;
+};
+void launch_rms_norm(Queue& queue, uint32_t n_groups, DType out_type, const RmsNormParams& params);
+
+// Rounds rows of `width` values to F16 or BF16 (or copies F32) with rows of `stride`, padded with zeros.
+struct RoundParams {
+  const float* x = nullptr;
+  void* out = nullptr;
+  uint32_t width = 0, stride = 0;
+};
+void launch_round(Queue& queue, uint32_t n_rows, DType out_type, const RoundParams& params);
+
+// out = a + b, n values; b repeats after b_width values.
+struct AddParams {
+  const float* a = nullptr;
+  const float* b = nullptr;
+  float* out = nullptr;
+  uint64_t n = 0, b_width = 0;
+};
+void launch_add(Queue& queue, const AddParams& params);
+
+// out[r, o] = act(gate + b_gate[o]) * (up + b_up[o]). Gate and up lie in arrays of their own, or (interleaved) as the
+// rows of gate_up groups (cuda/gemv.h) of one array of `stride` values per row.
+struct GatedActParams {
+  const float* gate = nullptr;
+  const float* up = nullptr;
+  const float* b_gate = nullptr;
+  const float* b_up = nullptr;
+  float* out = nullptr;
+  uint32_t width = 0, n_rows = 0;
+  bool interleaved = false;
+  uint32_t stride = 0;
+  Activation act = Activation::kSilu;
+};
+void launch_gated_act(Queue& queue, const GatedActParams& params);
+
+}  // namespace stretto::cuda

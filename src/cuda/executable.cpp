@@ -1,0 +1,321 @@
+#include "cuda/executable.h"
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/error.h"
+#include "cuda/ops.h"
+#include "cuda/upload.h"
+#include "program/plan.h"
+
+namespace stretto::cuda {
+namespace {
+
+constexpr uint32_t kMailboxSize = 64;
+constexpr uint64_t kStateBytes = 256;  // of the step's block before its tokens: StepState, then the arg max's words
+
+}  // namespace
+
+CudaExecutable::CudaExecutable(Program program, const CompileOptions& options, const ExecutableOptions& how,
+                               const DeviceShape& device)
+    : program_(std::move(program)), options_(options), how_(how) {
+  machine_.program = &program_;
+  machine_.device = device;
+  machine_.queue.stream = stream_.get();
+  machine_.queue.dependent = how.dependent_launch;
+  const Planner planner = plan();
+  place_state();
+  place_activations();
+  place_step();
+  place_ropes(planner);
+  place_scratch(planner);
+  weights_ = upload_weights(planner, how.n_threads, machine_);
+  tune();
+  capture();
+}
+
+CudaExecutable::~CudaExecutable() { (void)cudaStreamSynchronize(stream_.get()); }
+
+Planner CudaExecutable::plan() const {
+  Planner planner;
+  planner.program = &program_;
+  planner.options = options_;
+  planner.device = machine_.device;
+  planner.vectors.resize(program_.tables.weights.size());
+  for (const Node& node : program_.nodes) {
+    std::visit(
+        [&]<class T>(const T& op) {
+          if constexpr (requires { cuda::plan(op, planner); }) {
+            cuda::plan(op, planner);
+          } else {
+            CHECK(!"an op without a CUDA kernel was not refused");
+          }
+        },
+        node.op);
+  }
+  return planner;
+}
+
+void CudaExecutable::place_state() {
+  const std::vector<StateInfo>& states = program_.tables.states;
+  uint64_t bytes = 0;
+  for (const StateInfo& s : states) bytes += Cursor::rounded(s.bytes(options_.n_ctx));
+  state_ = DeviceArena(bytes, "the state (KV cache)");
+  state_.clear();
+  Cursor cursor(state_.data());
+  for (const StateInfo& s : states) machine_.states.push_back(cursor.take(s.bytes(options_.n_ctx)));
+}
+
+void CudaExecutable::place_activations() {
+  const BufferPlan one = plan_buffers(program_, {.n_tokens = 1, .n_outputs = 1, .position = 0});
+  const BufferPlan largest =
+      plan_buffers(program_, {.n_tokens = options_.max_tokens, .n_outputs = options_.max_outputs, .position = 0});
+  activations_ = DeviceArena(Cursor::rounded(one.bytes) + largest.bytes, "activations");
+  activations_.clear();
+  Cursor cursor(activations_.data());
+  std::byte* const begin = cursor.take(one.bytes);
+  for (const uint64_t offset : one.offset) token_values_.push_back(reinterpret_cast<float*>(begin + offset));
+  std::byte* const rest = cursor.take(largest.bytes);
+  for (const uint64_t offset : largest.offset) step_values_.push_back(reinterpret_cast<float*>(rest + offset));
+  machine_.values = token_values_.data();
+  const uint64_t vocab = program_.tables[program_.logits].width;
+  logits_ = PinnedBuffer(options_.max_outputs * vocab * sizeof(float), "logits");
+}
+
+void CudaExecutable::place_step() {
+  const uint64_t bytes = kStateBytes + 2 * Cursor::rounded(options_.max_tokens * sizeof(int32_t));
+  step_ = DeviceArena(bytes, "the step");
+  step_.clear();
+  sent_ = PinnedBuffer(bytes, "the step");
+  std::memset(sent_.data(), 0, bytes);
+  mailbox_ = PinnedBuffer(kMailboxSize * sizeof(uint64_t), "generated tokens");
+  std::memset(mailbox_.data(), 0, mailbox_.bytes());
+  machine_.state = reinterpret_cast<StepState*>(step_.data());
+  machine_.tokens = reinterpret_cast<int32_t*>(step_.data() + kStateBytes);
+  machine_.outputs = machine_.tokens + options_.max_tokens;
+}
+
+void CudaExecutable::place_ropes(const Planner& planner) {
+  uint64_t bytes = 0;
+  const uint64_t n = options_.max_tokens * sizeof(float);
+  for (const auto& table : planner.ropes) {
+    const uint64_t pairs = table->inv_freq.size();
+    bytes += 2 * Cursor::rounded(pairs * n) + Cursor::rounded(n) + Cursor::rounded(pairs * sizeof(double));
+  }
+  ropes_ = DeviceArena(bytes, "rope tables");
+  Cursor cursor(ropes_.data());
+  for (const auto& table : planner.ropes) {
+    const uint64_t pairs = table->inv_freq.size();
+    RopeTableRows r{.table = table.get(), .rows = {}, .inv_freq = nullptr};
+    r.rows.cos = reinterpret_cast<float*>(cursor.take(pairs * n));
+    r.rows.sin = reinterpret_cast<float*>(cursor.take(pairs * n));
+    r.rows.temperature = reinterpret_cast<float*>(cursor.take(n));
+    r.rows.n_pairs = static_cast<uint32_t>(pairs);
+    auto* const inv_freq = reinterpret_cast<double*>(cursor.take(pairs * sizeof(double)));
+    check_cuda(cudaMemcpy(inv_freq, table->inv_freq.data(), pairs * sizeof(double), cudaMemcpyHostToDevice),
+               "rope tables");
+    r.inv_freq = inv_freq;
+    machine_.ropes.push_back(r);
+  }
+}
+
+void CudaExecutable::place_scratch(const Planner& p) {
+  const uint64_t sizes[] = {p.dense_x_bytes,
+                            p.dense_w_bytes,
+                            p.wide_bytes,
+                            p.rotated_bytes,
+                            p.partial_bytes,
+                            p.n_arrived * sizeof(uint32_t),
+                            p.dense_w_bytes > 0 ? Gemm::kWorkspaceBytes : 0};
+  uint64_t bytes = 0;
+  for (const uint64_t size : sizes) bytes += Cursor::rounded(size);
+  scratch_ = DeviceArena(bytes, "scratch");
+  scratch_.clear();
+  Cursor cursor(scratch_.data());
+  machine_.dense_x = cursor.take(sizes[0]);
+  machine_.dense_w = cursor.take(sizes[1]);
+  machine_.dense_w_bytes = sizes[1];
+  machine_.wide = reinterpret_cast<float*>(cursor.take(sizes[2]));
+  machine_.rotated = reinterpret_cast<float*>(cursor.take(sizes[3]));
+  machine_.partial = reinterpret_cast<float*>(cursor.take(sizes[4]));
+  machine_.n_arrived = reinterpret_cast<uint32_t*>(cursor.take(sizes[5]));
+  if (sizes[6] == 0) return;
+  const char* problem = nullptr;
+  gemm_ = Gemm::open(cursor.take(sizes[6]), &problem);
+  machine_.gemm = gemm_.get();
+}
+
+void CudaExecutable::tune() {
+  for (auto& [key, matrix] : machine_.matrices) {
+    matrix.plain = tune_gemv(matrix.shape, false, machine_.device, machine_.choices.gemv);
+    matrix.normed = tune_gemv(matrix.shape, true, machine_.device, machine_.choices.gemv);
+    if (std::max(matrix.plain.shared_bytes, matrix.normed.shared_bytes) > machine_.device.shared_bytes_per_block)
+      fail(ErrorKind::kUnsupported, "a matrix with {} columns needs more shared memory than this device has",
+           matrix.shape.n_in);
+  }
+}
+
+void CudaExecutable::choose(const Choices& choices) {
+  machine_.choices = choices;
+  tune();
+  capture();
+}
+
+// The first kernel of a step waits for everything before it, so that the kernels behind it may read the step's state
+// before their own wait.
+void CudaExecutable::launch_ops() {
+  const bool dependent = std::exchange(machine_.queue.dependent, false);
+  const auto restore = [&] { machine_.queue.dependent = dependent; };
+  for (const RopeTableRows& r : machine_.ropes) {
+    launch_fill_rope(machine_.queue, static_cast<uint32_t>(machine_.n_tokens),
+                     {.rows = r.rows,
+                      .inv_freq = r.inv_freq,
+                      .position = machine_.position(),
+                      .mscale = r.table->mscale,
+                      .temperature_beta = r.table->temperature_beta,
+                      .temperature_context = r.table->temperature_context});
+    restore();
+  }
+  const std::string& only = machine_.choices.only_role;
+  for (const Node& node : program_.nodes) {
+    if (!only.empty() && node.role != only) continue;
+    std::visit(
+        [&]<class T>(const T& op) {
+          if constexpr (requires { cuda::run(op, machine_); }) cuda::run(op, machine_);
+        },
+        node.op);
+    restore();
+  }
+}
+
+void CudaExecutable::launch_greedy_step() {
+  launch_ops();
+  auto* const words = reinterpret_cast<unsigned long long*>(step_.data() + kStateBytes / 2);
+  launch_arg_max(machine_.queue, machine_.device,
+                 {.logits = machine_.value(program_.logits),
+                  .n = static_cast<uint32_t>(program_.tables[program_.logits].width),
+                  .token = machine_.tokens,
+                  .state = machine_.state,
+                  .best = words,
+                  .n_arrived = reinterpret_cast<uint32_t*>(words + 1),
+                  .mailbox = reinterpret_cast<volatile uint64_t*>(mailbox_.data()),
+                  .mailbox_size = kMailboxSize});
+}
+
+void CudaExecutable::capture() {
+  machine_.n_tokens = machine_.n_outputs = 1;
+  machine_.values = token_values_.data();
+  machine_.queue.n_launches = 0;
+  if (how_.graph) {
+    decode_.capture(stream_.get(), [&] { launch_ops(); });
+    n_decode_launches_ = machine_.queue.n_launches;
+    greedy_.capture(stream_.get(), [&] { launch_greedy_step(); });
+    stream_.wait();
+  }
+}
+
+void CudaExecutable::run_decode(bool greedy) {
+  if (how_.graph) return (greedy ? greedy_ : decode_).replay(stream_.get());
+  machine_.n_tokens = machine_.n_outputs = 1;
+  machine_.values = token_values_.data();
+  machine_.queue.n_launches = 0;
+  greedy ? launch_greedy_step() : launch_ops();
+  n_decode_launches_ = machine_.queue.n_launches - (greedy ? 1 : 0);
+}
+
+void CudaExecutable::send_step(const Step& step) {
+  auto* const tokens = reinterpret_cast<int32_t*>(sent_.data() + kStateBytes);
+  *reinterpret_cast<StepState*>(sent_.data()) = {.position = static_cast<int32_t>(step.position), .n_generated = 0};
+  std::copy(step.tokens.begin(), step.tokens.end(), tokens);
+  tokens[options_.max_tokens] = 0;
+  std::copy(step.outputs.begin(), step.outputs.end(), tokens + options_.max_tokens);
+  const uint64_t bytes = kStateBytes + (options_.max_tokens + std::max<uint64_t>(1, step.outputs.size())) * 4;
+  check_cuda(cudaMemcpyAsync(step_.data(), sent_.data(), bytes, cudaMemcpyHostToDevice, stream_.get()), "a step");
+}
+
+std::span<const float> CudaExecutable::run_step(const Step& step) {
+  check_cuda(cudaSetDevice(how_.device), "choice of the device");
+  stream_.wait();  // a greedy loop may still run; and the pinned step must not change under its copy
+  n_launched_ = n_taken_ = 0;
+  send_step(step);
+  machine_.values = (step.tokens.size() == 1 ? token_values_ : step_values_).data();
+  if (step.tokens.size() == 1) {
+    run_decode(false);
+  } else {
+    machine_.n_tokens = step.tokens.size();
+    machine_.n_outputs = step.outputs.size();
+    launch_ops();
+  }
+  const uint64_t n = step.outputs.size() * program_.tables[program_.logits].width;
+  auto* const logits = reinterpret_cast<float*>(logits_.data());
+  if (n > 0)
+    check_cuda(cudaMemcpyAsync(logits, machine_.value(program_.logits), n * sizeof(float), cudaMemcpyDeviceToHost,
+                               stream_.get()),
+               "logits");
+  stream_.wait();
+  return {logits, n};
+}
+
+// A device that fails in the middle of a step leaves nothing to go on with.
+void CudaExecutable::stop(const char* reason) {
+  std::fprintf(stderr, "stretto: error: %s\n", reason);
+  std::_Exit(static_cast<int>(ErrorKind::kCuda));
+}
+
+std::span<const float> CudaExecutable::run(const Step& step) {
+  CHECK(!step.tokens.empty() && step.tokens.size() <= options_.max_tokens);
+  CHECK(step.outputs.size() <= options_.max_outputs && step.position + step.tokens.size() <= options_.n_ctx);
+  try {
+    return run_step(step);
+  } catch (const Error& e) {
+    stop(e.what());
+  }
+}
+
+bool CudaExecutable::start_greedy(int32_t token, uint64_t position) {
+  CHECK(position < options_.n_ctx);
+  try {
+    check_cuda(cudaSetDevice(how_.device), "choice of the device");
+    stream_.wait();
+    std::memset(mailbox_.data(), 0, mailbox_.bytes());
+    send_step({.tokens = {&token, 1}, .position = position, .outputs = {}});
+    greedy_position_ = position;
+    n_launched_ = n_taken_ = 0;
+    run_decode(true);
+    n_launched_ = 1;
+  } catch (const Error& e) {
+    stop(e.what());
+  }
+  return true;
+}
+
+int32_t CudaExecutable::next_greedy() {
+  CHECK(n_taken_ < n_launched_);
+  try {
+    // The step behind the one that is waited for, so that the device never waits for the host.
+    if (n_launched_ - n_taken_ < 2 && greedy_position_ + n_launched_ < options_.n_ctx) {
+      run_decode(true);
+      ++n_launched_;
+    }
+    const auto* const slot =
+        reinterpret_cast<const volatile uint64_t*>(mailbox_.data()) + (n_taken_ + 1) % kMailboxSize;
+    for (uint64_t spins = 1; (*slot >> 32) != n_taken_ + 1; ++spins)
+      if (spins % (1 << 16) == 0) {
+        const cudaError_t status = cudaStreamQuery(stream_.get());
+        if (status != cudaErrorNotReady) check_cuda(status, "a greedy step");
+      }
+    std::atomic_thread_fence(std::memory_order_acquire);
+    ++n_taken_;
+    return static_cast<int32_t>(static_cast<uint32_t>(*slot));
+  } catch (const Error& e) {
+    stop(e.what());
+  }
+}
+
+uint64_t CudaExecutable::memory_bytes() const {
+  return weights_.bytes() + state_.bytes() + activations_.bytes() + scratch_.bytes() + ropes_.bytes() + step_.bytes();
+}
+
+}  // namespace stretto::cuda

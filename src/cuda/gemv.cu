@@ -1,0 +1,103 @@
+// Launch and tuning of device/gemv_kernel.cuh: what is parallel over what, bytes and limits are told there.
+#include <algorithm>
+
+#include "cuda/device/gemv_kernel.cuh"
+
+namespace stretto::cuda {
+namespace {
+
+// Two kernels of the chain share an SM, so that the next one's ring fills while this one runs.
+constexpr uint32_t kRingBytesPerSm = 92 << 10;
+constexpr uint32_t kStageBytes = 4608;
+constexpr uint32_t kWarps = kMaxGemvWarps;
+
+uint32_t pick(uint32_t choice, uint32_t otherwise) { return choice != 0 ? choice : otherwise; }
+
+}  // namespace
+
+bool gemv_supports(DType type) { return unit_shape(type).cols != 0; }
+
+GemvTuning tune_gemv(const PackedShape& shape, bool with_norm, const DeviceShape& device, const GemvChoice& choice) {
+  const bool integer = shape.unit.cols == IntegerUnit::kUnitCols;
+  const auto padded = static_cast<uint32_t>(shape.n_units() * shape.unit.cols);
+  const uint32_t norm = with_norm ? static_cast<uint32_t>(shape.n_in) : 0;
+  GemvTuning t;
+  t.n_warps = pick(choice.n_warps, kWarps);
+  t.blocks_per_sm = pick(choice.blocks_per_sm, 1);
+  t.units_per_stage = std::max(1U, pick(choice.stage_bytes, kStageBytes) / shape.unit.bytes);
+  t.n_blocks = static_cast<uint32_t>(std::min<uint64_t>(shape.n_groups(), device.n_sm * t.blocks_per_sm));
+  const auto groups = static_cast<uint32_t>((shape.n_groups() + t.n_blocks - 1) / t.n_blocks);
+  // No stage that a warp has nothing to put into.
+  const auto warp_units = static_cast<uint32_t>((groups * shape.n_units() + t.n_warps - 1) / t.n_warps);
+  t.units_per_stage = std::clamp(warp_units, 1U, t.units_per_stage);
+  const uint32_t stage = t.units_per_stage * shape.unit.bytes;
+  const uint32_t wanted = pick(choice.ring_bytes, kRingBytesPerSm) / t.blocks_per_sm;
+  t.n_stages = std::clamp(wanted / (stage * t.n_warps), 1U, (warp_units + t.units_per_stage - 1) / t.units_per_stage);
+  const auto bytes = [&] {
+    return GemvLayout(integer, padded, norm, t.n_warps, groups, t.n_stages, stage * t.n_stages).bytes;
+  };
+  while (t.n_stages > 1 && bytes() > device.shared_bytes_per_block) --t.n_stages;
+  t.shared_bytes = bytes();
+  return t;
+}
+
+namespace {
+
+void fill_geometry(const PackedShape& shape, const GemvTuning& tuning, GemvParams& params) {
+  params.n_in = static_cast<uint32_t>(shape.n_in);
+  params.n_units = static_cast<uint32_t>(shape.n_units());
+  params.n_groups = static_cast<uint32_t>(shape.n_groups());
+  params.units_per_stage = tuning.units_per_stage;
+  params.n_stages = tuning.n_stages;
+}
+
+// The pairs that quantisers make: q and k next to a better v.
+template <class F>
+bool visit_pair(DType first, DType second, F&& f) {
+  if (first == DType::kQ4_K && second == DType::kQ6_K) return f(&gemv_pair_kernel<PackedQ4_K, PackedQ6_K>), true;
+  if (first == DType::kQ5_K && second == DType::kQ6_K) return f(&gemv_pair_kernel<PackedQ5_K, PackedQ6_K>), true;
+  return false;
+}
+
+}  // namespace
+
+void prepare_gemv(const DeviceShape& device) {
+  std::apply([&](auto... format) { (prepare_kernel(&gemv_kernel<decltype(format)>, device), ...); }, PackedFormats{});
+  for (const DType first : {DType::kQ4_K, DType::kQ5_K})
+    visit_pair(first, DType::kQ6_K, [&](auto kernel) { prepare_kernel(kernel, device); });
+}
+
+void launch_gemv(Queue& queue, const PackedShape& shape, const GemvTuning& tuning, GemvParams params) {
+  fill_geometry(shape, tuning, params);
+  visit_packed(shape.type, [&](auto format) {
+    launch_kernel(queue, &gemv_kernel<decltype(format)>, dim3(tuning.n_blocks), 32 * tuning.n_warps,
+                  tuning.shared_bytes, params);
+  });
+}
+
+bool gemv_pair_supports(DType first, DType second) {
+  return visit_pair(first, second, [](auto) {});
+}
+
+GemvPairTuning tune_gemv_pair(const PackedShape& first, const PackedShape& second, bool with_norm,
+                              const DeviceShape& device, const GemvChoice& choice) {
+  DeviceShape a = device, b = device;
+  const double share = static_cast<double>(first.bytes()) / static_cast<double>(first.bytes() + second.bytes());
+  a.n_sm = std::clamp(static_cast<uint32_t>(share * device.n_sm + 0.5), 1U, device.n_sm - 1);
+  b.n_sm = device.n_sm - a.n_sm;
+  return {tune_gemv(first, with_norm, a, choice), tune_gemv(second, with_norm, b, choice)};
+}
+
+void launch_gemv_pair(Queue& queue, const PackedShape& first, const PackedShape& second, const GemvPairTuning& tuning,
+                      GemvPairParams params) {
+  fill_geometry(first, tuning.first, params.first);
+  fill_geometry(second, tuning.second, params.second);
+  params.n_first_blocks = tuning.first.n_blocks;
+  const uint32_t shared_bytes = std::max(tuning.first.shared_bytes, tuning.second.shared_bytes);
+  visit_pair(first.type, second.type, [&](auto kernel) {
+    launch_kernel(queue, kernel, dim3(tuning.first.n_blocks + tuning.second.n_blocks), 32 * tuning.first.n_warps,
+                  shared_bytes, params);
+  });
+}
+
+}  // namespace stretto::cuda

@@ -1,0 +1,72 @@
+// Matrix times one vector, for packed weights of every format: the main kernel of a decode step.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/launch.h"
+#include "cuda/packed.h"
+#include "ops/gated_act.h"
+
+namespace stretto::cuda {
+
+// How one launch is cut; a pure function of the matrix and the device, tested without either.
+struct GemvTuning {
+  uint32_t n_warps = 0;  // of a block, <= 8
+  uint32_t blocks_per_sm = 0;
+  uint32_t units_per_stage = 0;
+  uint32_t n_stages = 0;
+  uint32_t n_blocks = 0;
+  uint32_t shared_bytes = 0;
+};
+
+// What a caller may fix instead of tune(): zeros leave the choice. For measurements.
+struct GemvChoice {
+  uint32_t n_warps = 0, blocks_per_sm = 0, stage_bytes = 0, ring_bytes = 0;
+};
+
+GemvTuning tune_gemv(const PackedShape& shape, bool with_norm, const DeviceShape& device, const GemvChoice& choice);
+
+// Rows of the matrix, in order, go to up to three outputs.
+struct GemvPart {
+  float* out = nullptr;
+  const float* bias = nullptr;  // nullptr: none
+  uint32_t n_rows = 0;
+};
+
+// out = finish(W f(x)), f being the norm, where there is one:
+//   plain    part.out[o] = y[o] + bias[o] + residual[o]      a residual only with one part
+//   gate_up  groups are {gate 2 g, gate 2 g + 1, up 2 g, up 2 g + 1}: part[0].out[o] = act(gate[o] + part[0].bias[o]) *
+//            (up[o] + part[1].bias[o])
+struct GemvParams {
+  const uint8_t* weights = nullptr;
+  uint32_t n_in = 0, n_units = 0, n_groups = 0;
+  const float* x = nullptr;
+  const float* norm = nullptr;  // [n_in], nullptr: x is taken as it is
+  float eps = 0;
+  GemvPart part[3] = {};
+  const float* residual = nullptr;
+  bool gate_up = false;
+  Activation act = Activation::kSilu;
+  uint32_t units_per_stage = 0, n_stages = 0;
+};
+
+bool gemv_supports(DType type);
+void prepare_gemv(const DeviceShape& device);
+// Fills the geometry of `params` from shape and tuning.
+void launch_gemv(Queue& queue, const PackedShape& shape, const GemvTuning& tuning, GemvParams params);
+
+// Two matrices of different formats with the same input in one launch: blocks divided by bytes.
+struct GemvPairParams {
+  GemvParams first, second;
+  uint32_t n_first_blocks = 0;
+};
+struct GemvPairTuning {
+  GemvTuning first, second;
+};
+bool gemv_pair_supports(DType first, DType second);
+GemvPairTuning tune_gemv_pair(const PackedShape& first, const PackedShape& second, bool with_norm,
+                              const DeviceShape& device, const GemvChoice& choice);
+void launch_gemv_pair(Queue& queue, const PackedShape& first, const PackedShape& second, const GemvPairTuning& tuning,
+                      GemvPairParams params);
+
+}  // namespace stretto::cuda

@@ -1,0 +1,269 @@
+// Products with weights: one launch of the GEMV per row of a small step, decoded weights and dense products for large
+// ones.
+#include "base/checked.h"
+#include "cuda/elementwise.h"
+#include "cuda/ops.h"
+#include "cuda/rows.h"
+#include "formats/formats.h"
+
+namespace stretto::cuda {
+namespace {
+
+constexpr uint64_t kMaxDenseBytes = 256 << 20;  // of decoded weights at a time
+
+uint32_t u32(uint64_t v) { return static_cast<uint32_t>(v); }
+
+struct Part {
+  WeightId w, bias;
+  ValueId out;
+};
+
+// Products that one launch computes: they share x and the encoding of their weights.
+struct Product {
+  ValueId x = {};
+  WeightId norm = {};
+  float eps = 0;
+  std::array<Part, NormLinear::kMaxParts> part = {};
+  int n_parts = 0;
+  ValueId residual = {};
+
+  std::span<const Part> parts() const { return {part.data(), static_cast<size_t>(n_parts)}; }
+  void add(const Part& p) { part[static_cast<size_t>(n_parts++)] = p; }
+  MatrixKey key() const {
+    MatrixKey k;
+    for (const Part& p : parts()) k.weights.push_back(p.w.index);
+    return k;
+  }
+};
+
+Product product_of(const Linear& op) {
+  Product p{.x = op.x};
+  p.add({op.w, op.bias, op.out});
+  return p;
+}
+Product product_of(const LinearAdd& op) {
+  Product p{.x = op.x, .residual = op.residual};
+  p.add({op.w, op.bias, op.out});
+  return p;
+}
+
+// Parts of one encoding go together; all but the last must fill their groups of rows.
+template <class F>
+void for_each_product(const NormLinear& op, const Tables& t, const F& f) {
+  Product p{.x = op.x, .norm = op.norm, .eps = op.eps};
+  for (const NormLinear::Part& part : op.parts()) {
+    if (p.n_parts > 0) {
+      const WeightInfo& last = t[p.part[static_cast<size_t>(p.n_parts - 1)].w];
+      if (last.type != t[part.w].type || last.shape.rows() % kGroupRows != 0) {
+        f(p);
+        p.n_parts = 0;
+      }
+    }
+    p.add({part.w, part.bias, part.out});
+  }
+  f(p);
+}
+
+MatrixKey gate_up_key(const NormGateUp& op) { return {.weights = {op.w_gate.index, op.w_up.index}, .gate_up = true}; }
+
+uint64_t element_bytes(DType type) { return dense_type(type) == DType::kF32 ? 4 : 2; }
+uint64_t dense_stride(const PackedShape& shape) { return round_up(shape.n_in, 8); }
+uint64_t group_dense_bytes(const PackedShape& shape) {
+  return kGroupRows * dense_stride(shape) * element_bytes(shape.type);
+}
+
+void plan_dense(Planner& p, const PackedShape& shape, uint64_t max_rows) {
+  if (max_rows <= kMaxGemvRows) return;
+  p.dense_x_bytes = std::max(p.dense_x_bytes, max_rows * dense_stride(shape) * element_bytes(shape.type));
+  const uint64_t all = shape.n_groups() * group_dense_bytes(shape);
+  p.dense_w_bytes = std::max(p.dense_w_bytes, std::max(std::min(all, kMaxDenseBytes), group_dense_bytes(shape)));
+}
+
+void plan_product(const Product& product, Planner& p) {
+  p.vector(product.norm);
+  for (const Part& part : product.parts()) p.vector(part.bias);
+  const MatrixKey key = product.key();
+  p.matrix(key);
+  plan_dense(p, matrix_shape(key, p.tables()), p.max_rows(product.x));
+}
+
+// x, normalised where there is a norm, rounded to what dense products with weights of this shape take.
+void make_dense_x(Machine& m, const PackedShape& shape, ValueId x, WeightId norm, float eps) {
+  const uint64_t stride = dense_stride(shape);
+  if (norm) {
+    launch_rms_norm(m.queue, u32(m.rows(x)), dense_type(shape.type),
+                    {.x = m.value(x),
+                     .weight = m.vector(norm),
+                     .out = m.dense_x,
+                     .group = u32(shape.n_in),
+                     .stride = u32(stride),
+                     .eps = eps});
+  } else {
+    launch_round(m.queue, u32(m.rows(x)), dense_type(shape.type),
+                 {.x = m.value(x), .out = m.dense_x, .width = u32(shape.n_in), .stride = u32(stride)});
+  }
+}
+
+// Rows first .. first + n_out of the packed matrix (first a multiple of the group) times dense_x.
+void run_dense(Machine& m, const Matrix& matrix, uint64_t first, uint64_t n_out, GemmCall call) {
+  const PackedShape& shape = matrix.shape;
+  const uint64_t tile = m.dense_w_bytes / group_dense_bytes(shape) * kGroupRows;
+  float* const out = call.out;
+  const float* const residual = call.residual;
+  for (uint64_t done = 0; done < n_out; done += tile) {
+    const uint64_t n = std::min(tile, n_out - done);
+    launch_dequantize(m.queue, shape,
+                      {.groups = matrix.data + (first + done) / kGroupRows * shape.group_bytes(),
+                       .out = m.dense_w,
+                       .n_groups = u32(div_up(n, kGroupRows)),
+                       .stride = u32(dense_stride(shape))});
+    call.type = dense_type(shape.type);
+    call.w = m.dense_w;
+    call.x = m.dense_x;
+    call.n_out = n;
+    call.n_in = shape.n_in;
+    call.stride = dense_stride(shape);
+    call.out = out + done;
+    call.residual = residual != nullptr ? residual + done : nullptr;
+    m.gemm->run(m.queue.stream, call);
+  }
+}
+
+void run_dense_product(const Product& product, const Matrix& matrix, Machine& m) {
+  const uint64_t rows = m.rows(product.x);
+  make_dense_x(m, matrix.shape, product.x, product.norm, product.eps);
+  uint64_t first = 0;
+  for (const Part& part : product.parts()) {
+    const uint64_t width = m.width(part.out);
+    run_dense(m, matrix, first, width,
+              {.n_rows = rows,
+               .out = m.value(part.out),
+               .residual = product.residual ? m.value(product.residual) : nullptr,
+               .out_stride = width});
+    if (part.bias)
+      launch_add(m.queue, {.a = m.value(part.out),
+                           .b = m.vector(part.bias),
+                           .out = m.value(part.out),
+                           .n = rows * width,
+                           .b_width = width});
+    first += width;
+  }
+}
+
+GemvParams row_params(const Product& product, const Matrix& matrix, uint64_t r, const Machine& m) {
+  GemvParams params{.weights = matrix.data,
+                    .x = m.value(product.x) + r * m.width(product.x),
+                    .norm = m.vector(product.norm),
+                    .eps = product.eps};
+  for (int i = 0; i < product.n_parts; ++i) {
+    const Part& part = product.part[static_cast<size_t>(i)];
+    const uint64_t width = m.width(part.out);
+    params.part[i] = {m.value(part.out) + r * width, m.vector(part.bias), u32(width)};
+    if (product.residual) params.residual = m.value(product.residual) + r * width;
+  }
+  return params;
+}
+
+bool is_large(uint64_t rows, const Machine& m) { return rows > kMaxGemvRows && m.gemm != nullptr; }
+
+void run_product(const Product& product, Machine& m) {
+  const uint64_t rows = m.rows(product.x);
+  if (rows == 0) return;
+  const Matrix& matrix = m.matrix(product.key());
+  if (is_large(rows, m)) return run_dense_product(product, matrix, m);
+  for (uint64_t r = 0; r < rows; ++r)
+    launch_gemv(m.queue, matrix.shape, product.norm ? matrix.normed : matrix.plain, row_params(product, matrix, r, m));
+}
+
+void run_pair(const Product& first, const Product& second, Machine& m) {
+  const Matrix &a = m.matrix(first.key()), &b = m.matrix(second.key());
+  const GemvPairTuning tuning = tune_gemv_pair(a.shape, b.shape, bool{first.norm}, m.device, m.choices.gemv);
+  for (uint64_t r = 0; r < m.rows(first.x); ++r)
+    launch_gemv_pair(m.queue, a.shape, b.shape, tuning,
+                     {.first = row_params(first, a, r, m), .second = row_params(second, b, r, m)});
+}
+
+}  // namespace
+
+PackedShape matrix_shape(const MatrixKey& key, const Tables& tables) {
+  uint64_t rows = 0;
+  for (const int32_t w : key.weights) rows += tables[WeightId{w}].shape.rows();
+  const WeightInfo& first = tables[WeightId{key.weights.front()}];
+  // Gate and up rows go in pairs.
+  if (key.gate_up) rows = 2 * round_up(first.shape.rows(), 2);
+  return packed_shape(first.type, rows, first.shape.cols());
+}
+
+bool supports(const Linear& op, const Tables& t) { return packs(op.w, t) && decodes(op.bias, t); }
+void plan(const Linear& op, Planner& p) { plan_product(product_of(op), p); }
+void run(const Linear& op, Machine& m) { run_product(product_of(op), m); }
+
+bool supports(const LinearAdd& op, const Tables& t) { return packs(op.w, t) && decodes(op.bias, t); }
+void plan(const LinearAdd& op, Planner& p) { plan_product(product_of(op), p); }
+void run(const LinearAdd& op, Machine& m) { run_product(product_of(op), m); }
+
+bool supports(const NormLinear& op, const Tables& t) {
+  return decodes(op.norm, t) && std::ranges::all_of(op.parts(), [&](const NormLinear::Part& p) {
+           return packs(p.w, t) && decodes(p.bias, t);
+         });
+}
+void plan(const NormLinear& op, Planner& p) {
+  for_each_product(op, p.tables(), [&](const Product& product) { plan_product(product, p); });
+}
+void run(const NormLinear& op, Machine& m) {
+  std::array<Product, NormLinear::kMaxParts> products;
+  size_t n = 0;
+  for_each_product(op, m.tables(), [&](const Product& product) { products[n++] = product; });
+  const auto type = [&](size_t i) { return m.tables()[products[i].part[0].w].type; };
+  if (n == 2 && !is_large(m.rows(op.x), m) && gemv_pair_supports(type(0), type(1)))
+    return run_pair(products[0], products[1], m);
+  for (size_t i = 0; i < n; ++i) run_product(products[i], m);
+}
+
+bool supports(const NormGateUp& op, const Tables& t) {
+  return t[op.w_gate].type == t[op.w_up].type && packs(op.w_gate, t) && packs(op.w_up, t) && decodes(op.norm, t) &&
+         decodes(op.b_gate, t) && decodes(op.b_up, t);
+}
+void plan(const NormGateUp& op, Planner& p) {
+  for (const WeightId w : {op.norm, op.b_gate, op.b_up}) p.vector(w);
+  const MatrixKey key = gate_up_key(op);
+  p.matrix(key);
+  const PackedShape shape = matrix_shape(key, p.tables());
+  const uint64_t max_rows = p.max_rows(op.x);
+  plan_dense(p, shape, max_rows);
+  if (max_rows > kMaxGemvRows)
+    p.wide_bytes = std::max(p.wide_bytes, max_rows * kGroupRows * shape.n_groups() * sizeof(float));
+}
+void run(const NormGateUp& op, Machine& m) {
+  const uint64_t rows = m.rows(op.x), width = m.width(op.out);
+  if (rows == 0) return;
+  const Matrix& matrix = m.matrix(gate_up_key(op));
+  if (is_large(rows, m)) {
+    const uint64_t stride = kGroupRows * matrix.shape.n_groups();
+    make_dense_x(m, matrix.shape, op.x, op.norm, op.eps);
+    run_dense(m, matrix, 0, stride, {.n_rows = rows, .out = m.wide, .out_stride = stride});
+    launch_gated_act(m.queue, {.gate = m.wide,
+                               .b_gate = m.vector(op.b_gate),
+                               .b_up = m.vector(op.b_up),
+                               .out = m.value(op.out),
+                               .width = u32(width),
+                               .n_rows = u32(rows),
+                               .interleaved = true,
+                               .stride = u32(stride),
+                               .act = op.act});
+    return;
+  }
+  for (uint64_t r = 0; r < rows; ++r) {
+    GemvParams params{.weights = matrix.data,
+                      .x = m.value(op.x) + r * m.width(op.x),
+                      .norm = m.vector(op.norm),
+                      .eps = op.eps,
+                      .gate_up = true,
+                      .act = op.act};
+    params.part[0] = {m.value(op.out) + r * width, m.vector(op.b_gate), u32(width)};
+    params.part[1] = {nullptr, m.vector(op.b_up), 0};
+    launch_gemv(m.queue, matrix.shape, matrix.normed, params);
+  }
+}
+
+}  // namespace stretto::cuda

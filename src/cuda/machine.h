@@ -1,0 +1,128 @@
+// What the ops of the CUDA backend run on. An op has three functions, found by overload (cuda/ops.h):
+//
+//   supports(op, tables)   whether there is a kernel for these types and shapes
+//   plan(op, planner)      at compile time: which weights it reads in which form, and the scratch it needs
+//   run(op, machine)       puts its kernels into the queue
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "cuda/arg_max.h"
+#include "cuda/decode_attention.h"
+#include "cuda/gemm.h"
+#include "cuda/gemv.h"
+#include "cuda/rope.h"
+
+namespace stretto::cuda {
+
+// Steps of up to this many rows run the decode kernels once per row, larger ones dense products.
+inline constexpr uint64_t kMaxGemvRows = 8;
+
+// Weights that are multiplied by one launch: their rows one after the other, or as gate_up groups (cuda/gemv.h).
+struct MatrixKey {
+  std::vector<int32_t> weights;
+  bool gate_up = false;
+  auto operator<=>(const MatrixKey&) const = default;
+};
+
+struct Matrix {
+  PackedShape shape;
+  const uint8_t* data = nullptr;
+  GemvTuning plain, normed;
+};
+
+struct RopeTableRows {
+  const RopeTable* table = nullptr;
+  RopeRows rows = {};
+  const double* inv_freq = nullptr;
+};
+
+// Measurements may fix what tune() would choose, and leave out all ops but those of one role.
+struct Choices {
+  GemvChoice gemv = {};
+  DecodeAttentionChoice attention = {};
+  std::string only_role = {};
+};
+
+struct Machine {
+  const Program* program = nullptr;
+  DeviceShape device;
+  Queue queue;
+  Choices choices;
+  uint64_t n_tokens = 0, n_outputs = 0;  // of the running step
+
+  StepState* state = nullptr;         // device
+  int32_t* tokens = nullptr;          // device, [max_tokens]
+  int32_t* outputs = nullptr;         // device, [max_tokens]
+  float* const* values = nullptr;     // per ValueId
+  std::vector<std::byte*> states;     // per StateId
+  std::vector<const float*> vectors;  // per WeightId, where used as a vector of floats
+  std::map<MatrixKey, Matrix> matrices;
+  std::vector<RopeTableRows> ropes;
+
+  // Scratch of the running op.
+  std::byte* dense_x = nullptr;  // rounded activations
+  std::byte* dense_w = nullptr;  // decoded weights
+  uint64_t dense_w_bytes = 0;
+  float* wide = nullptr;     // gate and up of a step
+  float* rotated = nullptr;  // keys of a step
+  float* partial = nullptr;  // of split attention
+  uint32_t* n_arrived = nullptr;
+  Gemm* gemm = nullptr;  // nullptr: every step runs the decode kernels
+
+  const Tables& tables() const { return program->tables; }
+  uint64_t rows(ValueId id) const { return tables()[id].rows == Rows::kTokens ? n_tokens : n_outputs; }
+  uint64_t width(ValueId id) const { return tables()[id].width; }
+  float* value(ValueId id) const { return values[static_cast<size_t>(id.index)]; }
+  std::byte* cache(StateId id) const { return states[static_cast<size_t>(id.index)]; }
+  const float* vector(WeightId id) const { return id ? vectors[static_cast<size_t>(id.index)] : nullptr; }
+  const Matrix& matrix(const MatrixKey& key) const {
+    const auto found = matrices.find(key);
+    CHECK(found != matrices.end());
+    return found->second;
+  }
+  const RopeTableRows& rope(const RopeTable* table) const {
+    const auto found =
+        std::find_if(ropes.begin(), ropes.end(), [&](const RopeTableRows& r) { return r.table == table; });
+    CHECK(found != ropes.end());
+    return *found;
+  }
+  const int32_t* position() const { return &state->position; }
+};
+
+// Collects what the ops of a program need before anything is allocated.
+struct Planner {
+  const Program* program = nullptr;
+  CompileOptions options;
+  DeviceShape device;
+  std::vector<MatrixKey> matrices;
+  std::vector<bool> vectors;  // per WeightId
+  std::vector<std::shared_ptr<const RopeTable>> ropes;
+  uint64_t dense_x_bytes = 0, dense_w_bytes = 0, wide_bytes = 0, rotated_bytes = 0, partial_bytes = 0;
+  uint64_t n_arrived = 0;
+
+  const Tables& tables() const { return program->tables; }
+  uint64_t max_rows(ValueId id) const {
+    return tables()[id].rows == Rows::kTokens ? options.max_tokens : options.max_outputs;
+  }
+  void vector(WeightId id) {
+    if (id) vectors[static_cast<size_t>(id.index)] = true;
+  }
+  void rope(const std::shared_ptr<const RopeTable>& table) {
+    if (std::find(ropes.begin(), ropes.end(), table) == ropes.end()) ropes.push_back(table);
+  }
+  void matrix(const MatrixKey& key) {
+    if (std::find(matrices.begin(), matrices.end(), key) == matrices.end()) matrices.push_back(key);
+  }
+};
+
+// The shape of the weights of a key, joined.
+PackedShape matrix_shape(const MatrixKey& key, const Tables& tables);
+
+}  // namespace stretto::cuda

@@ -1,0 +1,118 @@
+// Owners of CUDA objects; move-only. All throw Error with what was asked for.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <utility>
+
+namespace stretto::cuda {
+
+// Device memory, not initialised.
+class DeviceArena {
+ public:
+  DeviceArena() = default;
+  DeviceArena(uint64_t bytes, std::string_view purpose);  // Error(kCuda) naming `purpose`
+  ~DeviceArena();
+  DeviceArena(DeviceArena&& o) noexcept : data_(std::exchange(o.data_, nullptr)), bytes_(std::exchange(o.bytes_, 0)) {}
+  DeviceArena& operator=(DeviceArena&& o) noexcept {
+    std::swap(data_, o.data_);
+    std::swap(bytes_, o.bytes_);
+    return *this;
+  }
+  std::byte* data() const { return data_; }
+  uint64_t bytes() const { return bytes_; }
+  void clear() const;  // to zeros
+
+ private:
+  std::byte* data_ = nullptr;
+  uint64_t bytes_ = 0;
+};
+
+// Host memory that the device can copy from and write to directly.
+class PinnedBuffer {
+ public:
+  PinnedBuffer() = default;
+  PinnedBuffer(uint64_t bytes, std::string_view purpose);
+  ~PinnedBuffer();
+  PinnedBuffer(PinnedBuffer&& o) noexcept
+      : data_(std::exchange(o.data_, nullptr)), bytes_(std::exchange(o.bytes_, 0)) {}
+  PinnedBuffer& operator=(PinnedBuffer&& o) noexcept {
+    std::swap(data_, o.data_);
+    std::swap(bytes_, o.bytes_);
+    return *this;
+  }
+  std::byte* data() const { return data_; }
+  uint64_t bytes() const { return bytes_; }
+
+ private:
+  std::byte* data_ = nullptr;
+  uint64_t bytes_ = 0;
+};
+
+class Stream {
+ public:
+  Stream();
+  ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  cudaStream_t get() const { return stream_; }
+  void wait() const;
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
+
+class Event {
+ public:
+  Event();
+  ~Event();
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  cudaEvent_t get() const { return event_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+class Graph {
+ public:
+  Graph() = default;
+  ~Graph();
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+  // Records what `launch` puts into `stream`.
+  template <class F>
+  void capture(cudaStream_t stream, F&& launch) {
+    begin(stream);
+    launch();
+    end(stream);
+  }
+  explicit operator bool() const { return graph_ != nullptr; }
+  void replay(cudaStream_t stream) const;
+
+ private:
+  void begin(cudaStream_t stream);
+  void end(cudaStream_t stream);
+  cudaGraphExec_t graph_ = nullptr;
+};
+
+// Walks an arena piece by piece.
+class Cursor {
+ public:
+  static constexpr uint64_t kAlign = 256;
+  explicit Cursor(std::byte* at) : at_(at) {}
+  std::byte* take(uint64_t bytes) {
+    std::byte* const piece = at_;
+    at_ += rounded(bytes);
+    return piece;
+  }
+  static uint64_t rounded(uint64_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
+
+ private:
+  std::byte* at_;
+};
+
+}  // namespace stretto::cuda

@@ -1,0 +1,64 @@
+// The ops that the GPU runs: supports, plan and run for each (cuda/machine.h says what they do).
+#pragma once
+
+#include "cuda/machine.h"
+#include "ops/ops.h"
+
+namespace stretto::cuda {
+
+// row_ops.cpp
+bool supports(const Embed&, const Tables&);
+void plan(const Embed&, Planner&);
+void run(const Embed&, Machine&);
+bool supports(const TakeOutputs&, const Tables&);
+void plan(const TakeOutputs&, Planner&);
+void run(const TakeOutputs&, Machine&);
+bool supports(const RmsNorm&, const Tables&);
+void plan(const RmsNorm&, Planner&);
+void run(const RmsNorm&, Machine&);
+bool supports(const Add&, const Tables&);
+void plan(const Add&, Planner&);
+void run(const Add&, Machine&);
+bool supports(const GatedAct&, const Tables&);
+void plan(const GatedAct&, Planner&);
+void run(const GatedAct&, Machine&);
+
+// linear_ops.cpp
+bool supports(const Linear&, const Tables&);
+void plan(const Linear&, Planner&);
+void run(const Linear&, Machine&);
+bool supports(const LinearAdd&, const Tables&);
+void plan(const LinearAdd&, Planner&);
+void run(const LinearAdd&, Machine&);
+bool supports(const NormLinear&, const Tables&);
+void plan(const NormLinear&, Planner&);
+void run(const NormLinear&, Machine&);
+bool supports(const NormGateUp&, const Tables&);
+void plan(const NormGateUp&, Planner&);
+void run(const NormGateUp&, Machine&);
+
+// attention_ops.cpp
+bool supports(const Rope&, const Tables&);
+void plan(const Rope&, Planner&);
+void run(const Rope&, Machine&);
+bool supports(const KvAppend&, const Tables&);
+void plan(const KvAppend&, Planner&);
+void run(const KvAppend&, Machine&);
+bool supports(const Attention&, const Tables&);
+void plan(const Attention&, Planner&);
+void run(const Attention&, Machine&);
+bool supports(const RopeAttention&, const Tables&);
+void plan(const RopeAttention&, Planner&);
+void run(const RopeAttention&, Machine&);
+
+// Mixtures of experts have no kernels on CUDA yet: programs that hold them are refused by name.
+inline bool supports(const RouterTopK&, const Tables&) { return false; }
+inline bool supports(const ExpertLinear&, const Tables&) { return false; }
+inline bool supports(const ExpertSum&, const Tables&) { return false; }
+
+// A weight whose rows can be packed, and short enough for a vector of its width to lie in shared memory.
+bool packs(WeightId id, const Tables& t);
+// An absent weight, or one that can be decoded to floats.
+bool decodes(WeightId id, const Tables& t);
+
+}  // namespace stretto::cuda

@@ -1,0 +1,16 @@
+// Once per process and device: shared memory limits and carve-out of the kernels of a step.
+#pragma once
+
+#include "cuda/decode_attention.h"
+#include "cuda/gemv.h"
+#include "cuda/rows.h"
+
+namespace stretto::cuda {
+
+inline void prepare_kernels(const DeviceShape& device) {
+  prepare_gemv(device);
+  prepare_decode_attention(device);
+  prepare_rows(device);
+}
+
+}  // namespace stretto::cuda

@@ -1,0 +1,76 @@
+// Rotary embedding and cache writes: a block per token, threads over pairs or values. Bytes: each value in and out.
+
+#include "cuda/device/dependency.cuh"
+#include "cuda/device/store.cuh"
+#include "cuda/rope.h"
+
+namespace stretto::cuda {
+namespace {
+
+__global__ void fill_rope_kernel(FillRopeParams p) {
+  trigger_dependents();
+  wait_for_inputs();
+  const uint32_t t = blockIdx.x;
+  const double position = *p.position + static_cast<double>(t);
+  for (uint32_t i = threadIdx.x; i < p.rows.n_pairs; i += blockDim.x) {
+    double sin, cos;
+    sincos(position * p.inv_freq[i], &sin, &cos);
+    p.rows.cos[t * p.rows.n_pairs + i] = static_cast<float>(cos * p.mscale);
+    p.rows.sin[t * p.rows.n_pairs + i] = static_cast<float>(sin * p.mscale);
+  }
+  if (threadIdx.x == 0)
+    p.rows.temperature[t] =
+        static_cast<float>(1 + p.temperature_beta * log(1 + floor(position / p.temperature_context)));
+}
+
+// Threads own pairs, then the values that no pair holds, so that out may be x.
+__global__ void rope_kernel(RopeParams p) {
+  trigger_dependents();
+  wait_for_inputs();
+  const uint32_t t = blockIdx.x, n = p.rows.n_pairs, rest = p.head_dim - 2 * n, items = n + rest;
+  const float temperature = p.apply_temperature ? p.rows.temperature[t] : 1;
+  const uint64_t row = uint64_t{t} * p.n_heads * p.head_dim;
+  for (uint32_t item = threadIdx.x; item < p.n_heads * items; item += blockDim.x) {
+    const uint64_t head = row + uint64_t{item / items} * p.head_dim;
+    const uint32_t i = item % items;
+    if (i >= n) {
+      p.out[head + n + i] = temperature * p.x[head + n + i];
+      continue;
+    }
+    const float cos = p.rows.cos[t * n + i], sin = p.rows.sin[t * n + i];
+    const float a = p.x[head + i], b = p.x[head + n + i];
+    p.out[head + i] = temperature * (a * cos - b * sin);
+    p.out[head + n + i] = temperature * (a * sin + b * cos);
+  }
+}
+
+template <class T>
+__global__ void kv_append_kernel(KvAppendParams p) {
+  trigger_dependents();
+  wait_for_inputs();
+  const uint64_t from = uint64_t{blockIdx.x} * p.width;
+  const uint64_t to = (static_cast<uint64_t>(*p.position) + blockIdx.x) * p.width;
+  for (uint32_t i = threadIdx.x; i < p.width; i += blockDim.x) {
+    store_as(static_cast<T*>(p.k_cache) + to + i, p.k[from + i]);
+    store_as(static_cast<T*>(p.v_cache) + to + i, p.v[from + i]);
+  }
+}
+
+}  // namespace
+
+void launch_fill_rope(Queue& queue, uint32_t n_tokens, const FillRopeParams& params) {
+  launch_kernel(queue, &fill_rope_kernel, dim3(n_tokens), 64, 0, params);
+}
+
+void launch_rope(Queue& queue, uint32_t n_tokens, const RopeParams& params) {
+  launch_kernel(queue, &rope_kernel, dim3(n_tokens), 256, 0, params);
+}
+
+void launch_kv_append(Queue& queue, uint32_t n_tokens, DType cache_type, const KvAppendParams& params) {
+  const auto kernel = cache_type == DType::kF32   ? &kv_append_kernel<float>
+                      : cache_type == DType::kF16 ? &kv_append_kernel<__half>
+                                                  : &kv_append_kernel<__nv_bfloat16>;
+  launch_kernel(queue, kernel, dim3(n_tokens), 256, 0, params);
+}
+
+}  // namespace stretto::cuda

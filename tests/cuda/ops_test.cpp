@@ -1,0 +1,71 @@
+// Every op case on the GPU against the float64 oracle: token by token with the bounds of the case, in its own steps
+// with those of bf16 products where a step is large enough for them.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "base/error.h"
+#include "cuda/device.h"
+#include "ops/cases.h"
+#include "ops/compare.h"
+#include "oracle/oracle_backend.h"
+
+namespace stretto::test {
+namespace {
+
+// Weights and activations of large steps are rounded to bf16: 2^-9 of each factor, so a mean square of about 3e-6.
+constexpr double kLargeStepLimit = 3e-5;
+// Results of a head of 64 or 128 are exponentials by the hardware's exp2: 2 units in the last place.
+constexpr double kRounding = 1e-11;
+
+bool has_experts(const OpCase& c) {
+  for (const Node& node : c.program.nodes)
+    if (op_name(node.op) == "ExpertLinear" || op_name(node.op) == "RouterTopK" || op_name(node.op) == "MoeBlock")
+      return true;
+  return false;
+}
+
+TEST(CudaOps, EveryCaseAgreesWithTheOracle) {
+  SKIP_WITHOUT_DEVICE();
+  const auto backend = make_cuda_backend({});
+  for (const OpCase& c : op_cases()) {
+    if (has_experts(c)) continue;
+    const std::vector<float> expected = run_case(c, *make_oracle_backend());
+    EXPECT_LE(nmse(run_case(in_single_tokens(c), *backend), expected), std::max(c.limit, kRounding)) << c.name;
+    EXPECT_LE(nmse(run_case(c, *backend), expected), std::max(c.limit, kLargeStepLimit)) << c.name << " in steps";
+  }
+}
+
+TEST(CudaOps, NeitherGraphNorDependentLaunchChangesABit) {
+  SKIP_WITHOUT_DEVICE();
+  const auto backend = make_cuda_backend({});
+  for (const OpCase& c : op_cases()) {
+    if (has_experts(c)) continue;
+    const OpCase single = in_single_tokens(c);
+    const std::vector<float> expected = run_case(single, *backend);
+    for (const bool graph : {false, true})
+      for (const bool pdl : {false, true})
+        EXPECT_EQ(run_case(single, *make_cuda_backend({.graph = graph, .dependent_launch = pdl})), expected)
+            << c.name << " graph " << graph << " dependent launch " << pdl;
+  }
+}
+
+TEST(CudaOps, ExpertsAreRefusedByName) {
+  SKIP_WITHOUT_DEVICE();
+  const auto backend = make_cuda_backend({});
+  int n_refused = 0;
+  for (const OpCase& c : op_cases()) {
+    if (!has_experts(c)) continue;
+    try {
+      backend->lower(c.program);
+      ADD_FAILURE() << c.name;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::kUnsupported);
+      ++n_refused;
+    }
+  }
+  EXPECT_GT(n_refused, 0);
+}
+
+}  // namespace
+}  // namespace stretto::test

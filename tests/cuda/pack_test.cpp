@@ -1,0 +1,103 @@
+// Packing into units, read back with the kernels' own code, and the tuning of launches. No GPU needed.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "cuda/decode_attention.h"
+#include "cuda/gemv.h"
+#include "cuda/packed.h"
+#include "formats/formats.h"
+#include "ops/case_builder.h"
+
+namespace stretto::cuda {
+namespace {
+
+constexpr DType kTypes[] = {DType::kF32,  DType::kF16,    DType::kBF16,   DType::kQ4_0, DType::kQ4_1, DType::kQ5_0,
+                            DType::kQ5_1, DType::kQ8_0,   DType::kQ2_K,   DType::kQ3_K, DType::kQ4_K, DType::kQ5_K,
+                            DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS, DType::kMXFP4};
+static_assert(std::size(kTypes) == std::tuple_size_v<Formats>);
+
+const DeviceShape kH100{.n_sm = 132, .shared_bytes_per_sm = 228 << 10, .shared_bytes_per_block = 227 << 10};
+
+// Packs n_rows <= 4 rows of random blocks and compares every value with its definition, bit for bit.
+void expect_values_survive(DType type, uint64_t n_in, uint64_t n_rows) {
+  std::mt19937 rng(static_cast<uint32_t>(n_in + 7 * n_rows));
+  const std::vector<std::byte> stored = test::random_bytes(type, n_rows, n_in, rng);
+  const PackedShape shape = packed_shape(type, n_rows, n_in);
+  const uint64_t bytes = row_bytes(type, n_in);
+  const std::byte* rows[kGroupRows] = {};
+  for (uint64_t r = 0; r < n_rows; ++r) rows[r] = stored.data() + r * bytes;
+  std::vector<std::byte> memory(shape.group_bytes() + 16, std::byte{0x5a});
+  std::byte* const group = memory.data() + (16 - reinterpret_cast<uintptr_t>(memory.data()) % 16) % 16;
+  pack_group(shape, rows, group);
+  for (uint64_t r = 0; r < kGroupRows; ++r) {
+    std::vector<float> expected(n_in);
+    if (rows[r] != nullptr) decode_row(type, rows[r], n_in, expected.data());
+    EXPECT_EQ(unpack_row(shape, group, r), expected) << name(type) << ' ' << n_in << " row " << r;
+  }
+}
+
+TEST(Pack, EveryValueOfEveryFormatIsReadBack) {
+  for (const DType type : kTypes) {
+    const uint64_t block = info(type).block_elements;
+    for (const uint64_t blocks : {1, 2, 3, 5, 16, 33})
+      for (const uint64_t n_rows : {1, 3, 4}) expect_values_survive(type, blocks * (block == 1 ? 13 : block), n_rows);
+  }
+}
+
+TEST(Pack, UnitsHoldNoByteMoreThanStored) {
+  for (const DType type : kTypes) {
+    const PackedShape shape = packed_shape(type, 4, 512 * 9);
+    EXPECT_EQ(shape.bytes(), 4 * row_bytes(type, 512 * 9)) << name(type);
+    EXPECT_EQ(shape.unit.bytes % 16, 0u) << name(type);
+  }
+  EXPECT_EQ(unit_shape(DType::kI32).cols, 0u);
+}
+
+TEST(Tune, GemvFitsTheDeviceAndUsesAllOfIt) {
+  for (const DType type : kTypes) {
+    for (const uint64_t n_in : {512, 2560, 4096, 12288}) {
+      for (const uint64_t n_rows : {1, 37, 1024, 6144, 151936}) {
+        const PackedShape shape = packed_shape(type, n_rows, n_in);
+        const GemvTuning t = tune_gemv(shape, true, kH100, {});
+        EXPECT_LE(t.shared_bytes, kH100.shared_bytes_per_block);
+        EXPECT_EQ(t.n_blocks, std::min<uint64_t>(shape.n_groups(), kH100.n_sm)) << name(type);
+        EXPECT_GE(t.n_stages, 1u);
+        EXPECT_GE(t.units_per_stage, 1u);
+      }
+    }
+  }
+}
+
+// Two blocks side by side on an SM are what lets a kernel start its stream while its predecessor runs.
+TEST(Tune, TwoKernelsOfACommonModelShareAnSm) {
+  struct Case {
+    DType type;
+    uint64_t rows, cols;
+  };
+  for (const Case c :
+       {Case{DType::kQ8_0, 24576, 4096}, Case{DType::kQ8_0, 4096, 12288}, Case{DType::kQ4_K, 6144, 4096},
+        Case{DType::kQ6_K, 4096, 12288}, Case{DType::kF16, 16384, 2048}, Case{DType::kF16, 2048, 8192}}) {
+    const GemvTuning t = tune_gemv(packed_shape(c.type, c.rows, c.cols), c.cols < 8192, kH100, {});
+    EXPECT_LE(2 * (t.shared_bytes + 1024), kH100.shared_bytes_per_sm) << name(c.type) << ' ' << c.cols;
+  }
+}
+
+TEST(Tune, AChoiceOverridesWhatItNames) {
+  const PackedShape shape = packed_shape(DType::kQ8_0, 4096, 4096);
+  const GemvTuning t = tune_gemv(shape, false, kH100, {.n_warps = 4, .blocks_per_sm = 2, .stage_bytes = 4400});
+  EXPECT_EQ(t.n_warps, 4u);
+  EXPECT_EQ(t.n_blocks, 264u);
+  EXPECT_EQ(t.units_per_stage, 2u);
+}
+
+TEST(Tune, AttentionSplitsTheContextOverTheDevice) {
+  const DecodeAttentionTuning t = tune_decode_attention(32, 8, 1, kH100, {});
+  EXPECT_GE((t.n_splits + 1) * 8, kH100.n_sm);
+  EXPECT_EQ(tune_decode_attention(32, 8, 512, kH100, {}).n_splits, 1u);
+  EXPECT_FALSE(decode_attention_supports(DType::kF16, 96));
+  EXPECT_TRUE(decode_attention_supports(DType::kBF16, 128));
+}
+
+}  // namespace
+}  // namespace stretto::cuda
