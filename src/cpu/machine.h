@@ -110,9 +110,6 @@ class Worker {
   int n_threads() const { return n_threads_; }
   bool first() const { return thread_ == 0; }
 
-  // First of n items that share() gives to this thread.
-  uint64_t span_begin(uint64_t n) const { return span(n, thread_).first; }
-
   // f(i) for every i < n, each on some thread, taken `grain` at a time. Each thread has a span of neighbouring items:
   // weights are then read in long runs, and what is fetched ahead is used by the same thread. A thread that is through
   // goes on with what the others have left. At most once between two syncs.
