@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <ctime>
 
+#include "base/sha256.h"
 #include "program/print.h"
 
 namespace stretto::app {
@@ -38,6 +39,8 @@ bool same_quantity(const Json& a, const Json& b, std::string* difference) {
   return true;
 }
 
+Json or_null(std::optional<double> v) { return v ? Json(*v) : Json(); }
+
 std::vector<double> samples_of(const Json& row) {
   std::vector<double> out;
   for (const Json& v : row.value("samples_ts", Json::array()))
@@ -49,6 +52,40 @@ std::vector<double> samples_of(const Json& row) {
 
 double roofline_share(const BenchRow& r) {
   return r.samples.test.n_prompt > 0 ? 0 : r.samples.sweep_share(r.bytes_per_token);
+}
+
+std::string token_fingerprint(const std::vector<int32_t>& tokens) {
+  if (tokens.empty()) return {};
+  std::vector<std::byte> bytes;
+  for (const int32_t id : tokens)
+    for (int shift = 0; shift < 32; shift += 8)
+      bytes.push_back(static_cast<std::byte>(static_cast<uint32_t>(id) >> shift));
+  return sha256_hex(bytes);
+}
+
+std::string limits_table(const std::string& device, const std::vector<DeviceLimit>& limits) {
+  std::string out = fmt::format("{}\n\n| {:<18} | {:>10} | {:>6} | {:>9} | {:>8} | {}\n", device, "limit", "MB",
+                                "count", "us", "GB/s", "");
+  out += fmt::format("| {:-<18} | {:->9}: | {:->5}: | {:->8}: | {:->7}: | ---\n", "", "", "", "", "");
+  const auto cell = [](double v, int digits) { return v > 0 ? fmt::format("{:.{}f}", v, digits) : std::string(); };
+  for (const DeviceLimit& l : limits)
+    out += fmt::format("| {:<18} | {:>10} | {:>6} | {:>9} | {:>8} | {}\n", l.what,
+                       cell(static_cast<double>(l.bytes) / 1e6, 0), cell(static_cast<double>(l.count), 0),
+                       cell(l.us, 2), cell(l.gbps, 1), l.detail);
+  return out;
+}
+
+Json limits_json(const std::string& backend, const std::string& device, const std::vector<DeviceLimit>& limits) {
+  Json list = Json::array();
+  for (const DeviceLimit& l : limits) {
+    Json one{{"limit", l.what}, {"detail", l.detail}};
+    if (l.bytes != 0) one["bytes"] = l.bytes;
+    if (l.count != 0) one["count"] = l.count;
+    if (l.us > 0) one["us"] = l.us;
+    if (l.gbps > 0) one["gbps"] = l.gbps;
+    list.push_back(std::move(one));
+  }
+  return {{"backends", backend}, {"device", device}, {"test_time", utc_now()}, {"limits", std::move(list)}};
 }
 
 std::string markdown_header(const BenchContext& c) {
@@ -101,15 +138,25 @@ Json json_row(const BenchContext& c, const BenchRow& r) {
            {"samples_ts", s.tokens_per_second()},
            {"median_ts", s.median_ts()},
            {"kernels_per_token", r.kernels_per_token},
+           {"graph_launches_per_token", r.graph_launches_per_token},
+           {"host_gap_us_per_token", or_null(r.host_gap_us)},
            {"bytes_per_token", r.bytes_per_token},
            {"peak_memory_bytes", r.peak_bytes},
+           {"peak_vram_bytes", r.peak_vram_bytes != 0 ? Json(r.peak_vram_bytes) : Json()},
+           {"p99_itl_ms", or_null(s.p99_gap_ms())},
+           {"ttft_ms", or_null(r.first_token_ms)},
+           {"clock_sm_mhz_min", or_null(s.device.clock_sm_mhz_min)},
+           {"clock_sm_mhz_avg", or_null(s.device.clock_sm_mhz_avg)},
+           {"power_w_avg", or_null(s.device.power_w_avg)},
+           {"power_limit_w", or_null(s.device.power_limit_w)},
+           {"temp_c_max", or_null(s.device.temp_c_max)},
+           {"sensor_samples", s.device.n_samples},
+           {"greedy_token_sha256", r.token_sha.empty() ? Json() : Json(r.token_sha)},
            {"e2e", r.e2e}};
-  if (!s.sweep_gbps.empty()) {
-    out["roofline_gbps"] = s.median_sweep_gbps();
-    out["samples_roofline_gbps"] = s.sweep_gbps;
-    out["roofline_share"] = roofline_share(r);
-  }
-  if (!r.token_sha.empty()) out["greedy_token_hash"] = r.token_sha;
+  const bool swept = !s.sweep_gbps.empty();
+  out["roofline_gbps"] = swept ? Json(s.median_sweep_gbps()) : Json();
+  out["roofline_share"] = swept && s.test.n_prompt == 0 ? Json(roofline_share(r)) : Json();
+  if (swept) out["samples_roofline_gbps"] = s.sweep_gbps;
   return out;
 }
 

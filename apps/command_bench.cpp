@@ -18,7 +18,7 @@ struct BenchFlags {
   ModelFlags common;
   std::vector<std::string> prompt, generate, both, depth;
   int repetitions = 5;
-  bool no_warmup = false, sweep = false, e2e = false;
+  bool no_warmup = false, sweep = false, e2e = false, limits = false, no_watch = false;
   std::string output = "md", output_err;
   std::vector<std::string> compare_files;
   double tolerance = 0.02;
@@ -105,10 +105,10 @@ BenchRow run_e2e(Session& session, const Tokenizer* tokenizer, const BenchTest& 
     hooks.cancel = &interrupted();
     const Generation g = generate(session, tokenizer, prompt, params, hooks);
     const double ms = test.n_prompt > 0 ? g.timings.prompt_ms + g.timings.predicted_ms : g.timings.predicted_ms;
-    if (i >= 0) row.samples.ns.push_back(static_cast<uint64_t>(ms * 1e6));
-    uint64_t hash = 0xcbf29ce484222325;  // FNV-1a over the ids
-    for (const int32_t id : g.tokens) hash = (hash ^ static_cast<uint32_t>(id)) * 0x100000001b3;
-    row.token_sha = fmt::format("{:016x}", hash);
+    row.token_sha = token_fingerprint(g.tokens);
+    if (i < 0) continue;
+    row.samples.ns.push_back(static_cast<uint64_t>(ms * 1e6));
+    row.samples.first_token_ns.push_back(static_cast<uint64_t>(g.timings.first_token_ms * 1e6));
   }
   return row;
 }
@@ -126,13 +126,37 @@ void check_format(const std::string& format, const char* flag) {
   fail(ErrorKind::kBadArgument, "{} {}: known formats are md, csv, json and jsonl", flag, format);
 }
 
-void finish_row(BenchRow& row, const Executable& executable) {
+// Tokens by the host's clock against the same number of steps by the device's.
+std::optional<double> host_gap_us(const BenchSamples& samples, Executable& executable) {
+  const BenchTest& t = samples.test;
+  if (t.n_prompt > 0 || t.n_gen == 0) return std::nullopt;
+  const auto device = executable.device_us_per_token(1, t.n_depth, static_cast<int>(t.n_gen));
+  if (!device) return std::nullopt;
+  return std::max(0.0, 1e6 / samples.median_ts() - *device);
+}
+
+void finish_row(BenchRow& row, Executable& executable) {
   const BenchTest& t = row.samples.test;
+  row.graph_launches_per_token = executable.graph_launches_per_token();
+  row.first_token_ms = row.samples.first_token_ms();
+  if (!row.e2e) row.host_gap_us = host_gap_us(row.samples, executable);
+  if (!row.e2e) row.token_sha = token_fingerprint(row.samples.greedy_tokens);
   const StepShape step{.n_tokens = 1, .n_outputs = 1, .position = t.n_depth + t.n_prompt + t.n_gen / 2};
   const Accounting a = account(executable.program(), step);
   row.bytes_per_token = a.total.weight_bytes + a.total.state_bytes;
   row.kernels_per_token = executable.launches_per_token() != 0 ? executable.launches_per_token() : a.launches;
   row.peak_bytes = executable.memory_bytes();
+}
+
+void run_limits_command(const BenchFlags& f) {
+  if (!f.common.model.empty()) fail(ErrorKind::kBadArgument, "bench --limits measures a device: leave MODEL out");
+  if (f.output != "md" && f.output != "json") fail(ErrorKind::kBadArgument, "bench --limits: -o is md or json");
+  const auto backend = open_device(f.common.device);
+  const std::vector<DeviceLimit> limits = backend->measure_limits();
+  if (limits.empty()) fail(ErrorKind::kUnsupported, "bench --limits: --device {} has none", backend->name());
+  const std::string device = backend->description();
+  print_out(f.output == "json" ? dump_json(limits_json(backend->name(), device, limits), 1) + "\n"
+                               : limits_table(device, limits));
 }
 
 void run_bench_command(const BenchFlags& f) {
@@ -162,6 +186,9 @@ void run_bench_command(const BenchFlags& f) {
   context.n_batch = engine.limits().max_tokens;
   context.n_threads = backend->thread_count();
   context.sweep = f.sweep;
+  const uint64_t peak_vram_bytes = backend->taken_bytes();  // before anything that only measures
+  const std::unique_ptr<DeviceWatch> watch = f.no_watch ? nullptr : backend->make_watch();
+  if (watch && !watch->problem().empty()) remark("clocks and power are not sampled: " + watch->problem());
   const std::unique_ptr<ReadSweep> sweep = f.sweep ? backend->make_read_sweep() : nullptr;
   Session session = engine.make_session();
   Json all = Json::array(), all_err = Json::array();
@@ -169,12 +196,17 @@ void run_bench_command(const BenchFlags& f) {
   for (const BenchTest& test : tests) {
     for (const bool e2e : {false, true}) {
       if (e2e && (!f.e2e || test.n_gen == 0)) continue;
-      BenchOptions bench{.repetitions = f.repetitions, .warmup = !f.no_warmup, .sweep = sweep.get(), .proceed = {}};
+      BenchOptions bench{.repetitions = f.repetitions,
+                         .warmup = !f.no_warmup,
+                         .sweep = sweep.get(),
+                         .watch = watch.get(),
+                         .proceed = {}};
       bench.proceed = [](const BenchTest&, int) { return !interrupted(); };
       BenchRow row;
       if (e2e) row = run_e2e(session, loaded.tokenizer.get(), test, f.repetitions);
       if (!e2e) row.samples = run_bench(session, test, bench);
       if (interrupted()) fail(ErrorKind::kCancelled, "interrupted");
+      row.peak_vram_bytes = peak_vram_bytes;
       finish_row(row, engine.executable());
       emit(f.output, context, row, first, all, [](const std::string& s) { print_out(s); });
       emit(f.output_err, context, row, first, all_err, [](const std::string& s) { std::fputs(s.c_str(), stderr); });
@@ -203,6 +235,8 @@ void add_bench(CLI::App& app, int& exit_code) {
   c->add_flag("--no-warmup", f->no_warmup, "count the first run too");
   c->add_flag("--sweep", f->sweep,
               "measure the memory's read bandwidth before and after each repetition, show each row's share");
+  c->add_flag("--limits", f->limits, "no model: measure what the device can do at best (md or json)");
+  c->add_flag("--no-watch", f->no_watch, "do not sample clocks, power and temperature meanwhile");
   c->add_flag("--e2e", f->e2e, "also with sampling and detokenising");
   c->add_option("-o,--output", f->output, "md, csv, json or jsonl on stdout");
   c->add_option("--oe,--output-err", f->output_err, "a second format, on stderr");
@@ -219,6 +253,7 @@ void add_bench(CLI::App& app, int& exit_code) {
       print_out(compare(before, after, f->tolerance, &exit_code));
       return;
     }
+    if (f->limits) return run_limits_command(*f);
     if (f->common.model.empty()) fail(ErrorKind::kBadArgument, "bench: which MODEL?");
     run_bench_command(*f);
   });

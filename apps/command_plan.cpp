@@ -26,6 +26,7 @@ struct Plan {
   uint64_t available = 0;
   Accounting token, token_unfused;
   uint64_t fits = 0;
+  std::vector<std::string> slow_weights;
 };
 
 Plan make_plan(const Checkpoint& checkpoint, const Backend& backend, const PlanOptions& o) {
@@ -39,6 +40,7 @@ Plan make_plan(const Checkpoint& checkpoint, const Backend& backend, const PlanO
   p.memory = plan_memory(p.lowered, p.n_ctx, chunk);
   p.available = backend.available_bytes();
   p.fits = largest_context(p.lowered, chunk, p.available);
+  p.slow_weights = backend.slow_weights(p.lowered);
   p.token = account(p.lowered, {});
   p.token_unfused = account(p.unfused, {});
   return p;
@@ -80,6 +82,7 @@ void print_text(const Plan& p, const PlanOptions& o, const Backend& backend) {
                   p.memory.total() <= p.available ? std::string("fits")
                   : p.fits == 0                   ? std::string("does not fit at any context")
                                 : fmt::format("does not fit; largest context that does: {} (-c {})", p.fits, p.fits));
+  for (const std::string& slow : p.slow_weights) out += "slower path: " + slow + "\n";
   print_out(out);
 }
 
@@ -114,6 +117,7 @@ void print_json(const Plan& p, const PlanOptions& o, const Backend& backend) {
              {"activations", p.memory.activations},
              {"total", p.memory.total()},
              {"available", p.available}}},
+           {"slow_weights", p.slow_weights},
            {"largest_context", p.fits}};
   if (o.bandwidth_gbps > 0) {
     out["roofline_gbps"] = o.bandwidth_gbps;

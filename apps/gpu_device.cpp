@@ -30,13 +30,13 @@ std::string cuda_problem() {
 
 std::string cuda_report() {
   const CudaMachine m = cuda_machine();
-  std::string out = m.driver.empty() ? "" : "driver for CUDA " + m.driver + ", ";
+  std::string out = m.driver.empty() ? "" : "driver " + cuda_driver_version() + " for CUDA " + m.driver + ", ";
   out += "this build: CUDA " + m.runtime;
   if (!m.problem.empty()) out += "; " + m.problem;
   for (const CudaDevice& d : m.devices) {
-    out += fmt::format("; cuda:{} {}, compute capability {}.{}, {} multiprocessors, {} free of {}{}", d.index, d.name,
-                       d.compute_major, d.compute_minor, d.n_sm, human_bytes(d.free_bytes), human_bytes(d.total_bytes),
-                       d.usable() ? "" : ", unusable: " + d.problem);
+    out += fmt::format("; cuda:{} {}, compute capability {}.{}, {} multiprocessors, {} free of {}, {}{}", d.index,
+                       d.name, d.compute_major, d.compute_minor, d.n_sm, human_bytes(d.free_bytes),
+                       human_bytes(d.total_bytes), cuda_sensors(d.index), d.usable() ? "" : ", unusable: " + d.problem);
   }
   return out;
 }

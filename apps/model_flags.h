@@ -17,6 +17,7 @@ void add_run(CLI::App& app, int& exit_code);
 void add_logits(CLI::App& app, int& exit_code);
 void add_tokenize(CLI::App& app, int& exit_code);
 void add_plan(CLI::App& app, int& exit_code);
+void add_profile(CLI::App& app, int& exit_code);
 void add_inspect(CLI::App& app, int& exit_code);
 void add_template(CLI::App& app, int& exit_code);
 void add_bench(CLI::App& app, int& exit_code);

@@ -5,9 +5,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
+#include "backend/instruments.h"
 #include "program/program.h"
 
 namespace stretto {
@@ -40,6 +43,20 @@ class Executable {
   virtual uint64_t memory_bytes() const = 0;
   // Kernel launches of one decode step; 0 where a step is not made of launches.
   virtual uint64_t launches_per_token() const { return 0; }
+  // Submissions by the host for those: 1 for a captured graph, the number of launches without.
+  virtual uint64_t graph_launches_per_token() const { return 0; }
+
+  // Takes a decode step apart (backend/instruments.h). The state from options.position on is overwritten; a greedy loop
+  // ends. Nothing where the backend cannot. Throws Error only before the first step.
+  virtual std::optional<Profile> profile(const ProfileOptions& options) {
+    (void)options;
+    return std::nullopt;
+  }
+  // Time of a greedy step by the device's clock, n_steps of them back to back without the host; state as for profile.
+  virtual std::optional<double> device_us_per_token(int32_t token, uint64_t position, int n_steps) {
+    (void)token, (void)position, (void)n_steps;
+    return std::nullopt;
+  }
 
   // Greedy decoding without the caller in the loop: the device chooses each token (the largest logit, the lowest id on
   // a tie) and goes on with it before the caller has seen it, at most two steps ahead and never beyond n_ctx.
@@ -76,6 +93,17 @@ class Backend {
     double best = 0;
     for (int i = 0; i < 7; ++i) best = std::max(best, sweep->pass_gbps());
     return best;
+  }
+  // The ceilings of the device, measured now: some seconds. Throws Error(kHostMemory / kCuda).
+  virtual std::vector<DeviceLimit> measure_limits() const { return {}; }
+  // Null where the device has no such sensors.
+  virtual std::unique_ptr<DeviceWatch> make_watch() const { return nullptr; }
+  // Device memory taken since this backend was opened; 0 where it has none of its own.
+  virtual uint64_t taken_bytes() const { return 0; }
+  // Sentences for people about weights of a lowered program that run on a slower path than others of their size.
+  virtual std::vector<std::string> slow_weights(const Program& lowered) const {
+    (void)lowered;
+    return {};
   }
   // The program as this backend would run it (nothing loaded).
   virtual Program lower(const Program& program) const = 0;

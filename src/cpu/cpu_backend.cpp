@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "cpu/executable.h"
+#include "cpu/limits.h"
 #include "cpu/ops.h"
 #include "cpu/read_sweep.h"
 #include "program/lower.h"
@@ -42,6 +43,7 @@ class CpuBackend : public Backend {
   uint64_t available_bytes() const override { return cpu::available_host_bytes(); }
   int thread_count() const override { return n_threads(0); }
   std::unique_ptr<ReadSweep> make_read_sweep() const override { return cpu::make_read_sweep(n_threads(0)); }
+  std::vector<DeviceLimit> measure_limits() const override { return cpu::measure_limits(n_threads(0)); }
   Program lower(const Program& program) const override { return stretto::lower<CpuKernels>(program); }
   std::unique_ptr<Executable> compile(const Program& program, const CompileOptions& options) const override {
     return std::make_unique<cpu::CpuExecutable>(lower(program), options, isa_, n_threads(options.n_threads));

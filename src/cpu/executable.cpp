@@ -122,17 +122,15 @@ void CpuExecutable::fill_ropes(Worker& worker) {
 void CpuExecutable::run_thread(int thread) {
   std::byte* const own = scratch_.data() + op_scratch_bytes_ + static_cast<uint64_t>(thread) * thread_scratch_bytes_;
   Worker worker(shared_, thread, pool_.size(), own);
-  if (!machine_.ropes.empty()) {
-    fill_ropes(worker);
-    worker.sync();
-  }
-  for (const Node& node : program_.nodes) {
+  if (!machine_.ropes.empty()) fill_ropes(worker);
+  worker.sync([this] { stamp(0); });
+  for (size_t i = 0; i < program_.nodes.size(); ++i) {
     std::visit(
         [&]<class T>(const T& op) {
           if constexpr (requires { cpu::run(op, machine_, worker); }) cpu::run(op, machine_, worker);
         },
-        node.op);
-    worker.sync();
+        program_.nodes[i].op);
+    worker.sync([this, i] { stamp(i + 1); });
   }
 }
 

@@ -1,6 +1,7 @@
 // A program compiled for the CPU: its arenas, its threads, and the loop over its ops.
 #pragma once
 
+#include <chrono>
 #include <vector>
 
 #include "cpu/arena.h"
@@ -16,6 +17,7 @@ class CpuExecutable : public Executable {
   const Program& program() const override { return program_; }
   std::span<const float> run(const Step& step) override;
   uint64_t memory_bytes() const override;
+  std::optional<Profile> profile(const ProfileOptions& options) override;
 
  private:
   Planner plan() const;
@@ -24,6 +26,9 @@ class CpuExecutable : public Executable {
   void place_ropes(const Planner& planner);
   void fill_ropes(Worker& worker);
   void run_thread(int thread);
+  void stamp(size_t i) {
+    if (!stamps_.empty()) stamps_[i] = std::chrono::steady_clock::now();
+  }
 
   const Program program_;
   const CompileOptions options_;
@@ -38,6 +43,8 @@ class CpuExecutable : public Executable {
   uint64_t thread_scratch_bytes_ = 0;
   ThreadPool pool_;
   Worker::Shared shared_;
+  // While profiling: when all threads were through with the rope tables and with each op. Else empty.
+  std::vector<std::chrono::steady_clock::time_point> stamps_;
 };
 
 }  // namespace stretto::cpu

@@ -133,12 +133,17 @@ class Worker {
   }
   // All threads meet; afterwards each sees what the others wrote, and share() starts anew.
   void sync() {
-    if (n_threads_ == 1) return;
+    sync([] {});
+  }
+  // The last thread to arrive runs `last` before any goes on.
+  template <class F>
+  void sync(const F& last) {
+    if (n_threads_ == 1) return last();
     // The counters of the phase before last: nobody has looked at them since the last sync, nobody will before the
     // next.
     own().items[(own().phase + 1) % 2].store(0, std::memory_order_relaxed);
     ++own().phase;
-    shared_.barrier.wait();
+    shared_.barrier.wait(last);
   }
 
  private:

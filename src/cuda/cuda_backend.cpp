@@ -6,9 +6,12 @@
 
 #include "base/error.h"
 #include "cuda/executable.h"
+#include "cuda/limits.h"
+#include "cuda/nvml.h"
 #include "cuda/ops.h"
 #include "cuda/prepare.h"
 #include "cuda/read_sweep.h"
+#include "cuda/slow_weights.h"
 #include "program/lower.h"
 
 namespace stretto {
@@ -40,6 +43,7 @@ class CudaBackend : public Backend {
     shape_.shared_bytes_per_block = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
     options_.dependent_launch = options_.dependent_launch && device_.compute_major >= 9;
     cuda::prepare_kernels(shape_);
+    free_at_start_ = free_bytes();
   }
 
   std::string name() const override { return fmt::format("cuda:{}", device_.index); }
@@ -50,12 +54,18 @@ class CudaBackend : public Backend {
                        options_.dependent_launch ? "" : ", no dependent launch");
   }
   uint64_t available_bytes() const override {
-    size_t free = 0, total = 0;
-    cuda::check_cuda(cudaMemGetInfo(&free, &total), "free memory");
+    const uint64_t free = free_bytes();
     return free > kReserve ? free - kReserve : 0;
+  }
+  uint64_t taken_bytes() const override {
+    const uint64_t free = free_bytes();
+    return free < free_at_start_ ? free_at_start_ - free : 0;
   }
   int thread_count() const override { return 1; }
   std::unique_ptr<ReadSweep> make_read_sweep() const override { return cuda::make_read_sweep(shape_); }
+  std::vector<DeviceLimit> measure_limits() const override { return cuda::measure_limits(shape_); }
+  std::unique_ptr<DeviceWatch> make_watch() const override { return cuda::make_device_watch(device_.index); }
+  std::vector<std::string> slow_weights(const Program& lowered) const override { return cuda::slow_weights(lowered); }
   Program lower(const Program& program) const override { return stretto::lower<CudaKernels>(program); }
   std::unique_ptr<Executable> compile(const Program& program, const CompileOptions& options) const override {
     cuda::check_cuda(cudaSetDevice(device_.index), "choice of the device");
@@ -64,7 +74,8 @@ class CudaBackend : public Backend {
                                                   cuda::ExecutableOptions{.device = device_.index,
                                                                           .graph = options_.graph,
                                                                           .dependent_launch = options_.dependent_launch,
-                                                                          .n_threads = threads},
+                                                                          .n_threads = threads,
+                                                                          .guard_bytes = options_.guard_bytes},
                                                   shape_);
   }
 
@@ -72,6 +83,11 @@ class CudaBackend : public Backend {
   static constexpr uint64_t kReserve = 640 << 20;  // scratch, the library of dense products, the driver's own
   static constexpr int kMaxPackThreads = 32;
 
+  static uint64_t free_bytes() {
+    size_t free = 0, total = 0;
+    cuda::check_cuda(cudaMemGetInfo(&free, &total), "free memory");
+    return free;
+  }
   uint32_t attribute(cudaDeviceAttr which) const {
     int value = 0;
     cuda::check_cuda(cudaDeviceGetAttribute(&value, which, device_.index), "device attribute");
@@ -81,6 +97,7 @@ class CudaBackend : public Backend {
   CudaOptions options_;
   const CudaDevice device_;
   cuda::DeviceShape shape_;
+  uint64_t free_at_start_ = 0;
 };
 
 }  // namespace

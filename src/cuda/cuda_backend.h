@@ -13,6 +13,7 @@ struct CudaOptions {
   int device = 0;
   bool graph = true;             // replay a decode step as one captured graph, else launch its kernels one by one
   bool dependent_launch = true;  // programmatic dependent launch between the kernels of a step (sm_90 and later)
+  uint64_t guard_bytes = 0;      // for tests: gaps around every buffer (cuda/memory.h)
 };
 
 // What the machine has. Never throws: `problem` says why a device, or CUDA as a whole, cannot be used.
@@ -32,6 +33,11 @@ struct CudaMachine {
   std::vector<CudaDevice> devices;
 };
 CudaMachine cuda_machine();
+
+// The driver's own version ("580.95.05", empty where it is unknown), and what the sensors of a device say now (clocks,
+// power, temperature, or why they are unknown). Through the management library: some 10 ms.
+std::string cuda_driver_version();
+std::string cuda_sensors(int index);
 
 // Throws Error(kCuda) with the reason where the device cannot be used.
 std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options);

@@ -1,5 +1,6 @@
 #include "cuda/executable.h"
 
+#include <array>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -25,12 +26,16 @@ CudaExecutable::CudaExecutable(Program program, const CompileOptions& options, c
   machine_.device = device;
   machine_.queue.stream = stream_.get();
   machine_.queue.dependent = how.dependent_launch;
+  guards_.bytes = how.guard_bytes;
   const Planner planner = plan();
   place_state();
   place_activations();
   place_step();
   place_ropes(planner);
   place_scratch(planner);
+  for (const GuardBands::Band& b : guards_.bands) check_cuda(cudaMemset(b.begin, 0xff, b.bytes), "guards");
+  // What was cleared and filled lies in another stream than the steps.
+  check_cuda(cudaDeviceSynchronize(), "clearing device memory");
   weights_ = upload_weights(planner, how.n_threads, machine_);
   tune();
   capture();
@@ -58,27 +63,54 @@ Planner CudaExecutable::plan() const {
   return planner;
 }
 
+// Room for pieces of these sizes, one after the other, with what guards them; zeros.
+DeviceArena CudaExecutable::make_arena(std::span<const uint64_t> sizes, std::string_view purpose) const {
+  uint64_t bytes = guards_.bytes;
+  for (const uint64_t size : sizes) bytes += Cursor::rounded(size) + guards_.bytes;
+  DeviceArena arena(bytes, purpose);
+  arena.clear();
+  return arena;
+}
+
 void CudaExecutable::place_state() {
-  const std::vector<StateInfo>& states = program_.tables.states;
-  uint64_t bytes = 0;
-  for (const StateInfo& s : states) bytes += Cursor::rounded(s.bytes(options_.n_ctx));
-  state_ = DeviceArena(bytes, "the state (KV cache)");
-  state_.clear();
-  Cursor cursor(state_.data());
-  for (const StateInfo& s : states) machine_.states.push_back(cursor.take(s.bytes(options_.n_ctx)));
+  std::vector<uint64_t> sizes;
+  for (const StateInfo& s : program_.tables.states) sizes.push_back(s.bytes(options_.n_ctx));
+  state_ = make_arena(sizes, "the state (KV cache)");
+  if (guards_.bytes > 0 && state_.bytes() > 0) check_cuda(cudaMemset(state_.data(), 0xff, state_.bytes()), "guards");
+  Cursor cursor(state_.data(), &guards_);
+  for (const uint64_t size : sizes) machine_.states.push_back(cursor.take(size));
+}
+
+// The values of a step, none sharing its place with another.
+std::vector<float*> CudaExecutable::place_guarded(Cursor& cursor, const StepShape& step) const {
+  std::vector<float*> values;
+  for (size_t i = 0; i < program_.tables.values.size(); ++i)
+    values.push_back(
+        reinterpret_cast<float*>(cursor.take(value_bytes(program_.tables, ValueId{static_cast<int32_t>(i)}, step))));
+  return values;
 }
 
 void CudaExecutable::place_activations() {
-  const BufferPlan one = plan_buffers(program_, {.n_tokens = 1, .n_outputs = 1, .position = 0});
-  const BufferPlan largest =
-      plan_buffers(program_, {.n_tokens = options_.max_tokens, .n_outputs = options_.max_outputs, .position = 0});
-  activations_ = DeviceArena(Cursor::rounded(one.bytes) + largest.bytes, "activations");
-  activations_.clear();
-  Cursor cursor(activations_.data());
-  std::byte* const begin = cursor.take(one.bytes);
-  for (const uint64_t offset : one.offset) token_values_.push_back(reinterpret_cast<float*>(begin + offset));
-  std::byte* const rest = cursor.take(largest.bytes);
-  for (const uint64_t offset : largest.offset) step_values_.push_back(reinterpret_cast<float*>(rest + offset));
+  const StepShape token{.n_tokens = 1, .n_outputs = 1, .position = 0};
+  const StepShape step{.n_tokens = options_.max_tokens, .n_outputs = options_.max_outputs, .position = 0};
+  if (guards_.bytes > 0) {
+    std::vector<uint64_t> sizes;
+    for (const StepShape& shape : {token, step})
+      for (size_t i = 0; i < program_.tables.values.size(); ++i)
+        sizes.push_back(value_bytes(program_.tables, ValueId{static_cast<int32_t>(i)}, shape));
+    activations_ = make_arena(sizes, "activations");
+    Cursor cursor(activations_.data(), &guards_);
+    token_values_ = place_guarded(cursor, token);
+    step_values_ = place_guarded(cursor, step);
+  } else {
+    const BufferPlan one = plan_buffers(program_, token), largest = plan_buffers(program_, step);
+    activations_ = make_arena(std::array{one.bytes, largest.bytes}, "activations");
+    Cursor cursor(activations_.data());
+    std::byte* const begin = cursor.take(one.bytes);
+    for (const uint64_t offset : one.offset) token_values_.push_back(reinterpret_cast<float*>(begin + offset));
+    std::byte* const rest = cursor.take(largest.bytes);
+    for (const uint64_t offset : largest.offset) step_values_.push_back(reinterpret_cast<float*>(rest + offset));
+  }
   machine_.values = token_values_.data();
   const uint64_t vocab = program_.tables[program_.logits].width;
   logits_ = PinnedBuffer(options_.max_outputs * vocab * sizeof(float), "logits");
@@ -86,26 +118,26 @@ void CudaExecutable::place_activations() {
 
 void CudaExecutable::place_step() {
   const uint64_t bytes = kStateBytes + 2 * Cursor::rounded(options_.max_tokens * sizeof(int32_t));
-  step_ = DeviceArena(bytes, "the step");
-  step_.clear();
+  step_ = make_arena(std::array{bytes}, "the step");
+  std::byte* const block = Cursor(step_.data(), &guards_).take(bytes);
   sent_ = PinnedBuffer(bytes, "the step");
   std::memset(sent_.data(), 0, bytes);
   mailbox_ = PinnedBuffer(kMailboxSize * sizeof(uint64_t), "generated tokens");
   std::memset(mailbox_.data(), 0, mailbox_.bytes());
-  machine_.state = reinterpret_cast<StepState*>(step_.data());
-  machine_.tokens = reinterpret_cast<int32_t*>(step_.data() + kStateBytes);
+  machine_.state = reinterpret_cast<StepState*>(block);
+  machine_.tokens = reinterpret_cast<int32_t*>(block + kStateBytes);
   machine_.outputs = machine_.tokens + options_.max_tokens;
 }
 
 void CudaExecutable::place_ropes(const Planner& planner) {
-  uint64_t bytes = 0;
+  std::vector<uint64_t> sizes;
   const uint64_t n = options_.max_tokens * sizeof(float);
   for (const auto& table : planner.ropes) {
     const uint64_t pairs = table->inv_freq.size();
-    bytes += 2 * Cursor::rounded(pairs * n) + Cursor::rounded(n) + Cursor::rounded(pairs * sizeof(double));
+    for (const uint64_t size : {pairs * n, pairs * n, n, pairs * sizeof(double)}) sizes.push_back(size);
   }
-  ropes_ = DeviceArena(bytes, "rope tables");
-  Cursor cursor(ropes_.data());
+  ropes_ = make_arena(sizes, "rope tables");
+  Cursor cursor(ropes_.data(), &guards_);
   for (const auto& table : planner.ropes) {
     const uint64_t pairs = table->inv_freq.size();
     RopeTableRows r{.table = table.get(), .rows = {}, .inv_freq = nullptr};
@@ -129,11 +161,8 @@ void CudaExecutable::place_scratch(const Planner& p) {
                             p.partial_bytes,
                             p.n_arrived * sizeof(uint32_t),
                             p.dense_w_bytes > 0 ? Gemm::kWorkspaceBytes : 0};
-  uint64_t bytes = 0;
-  for (const uint64_t size : sizes) bytes += Cursor::rounded(size);
-  scratch_ = DeviceArena(bytes, "scratch");
-  scratch_.clear();
-  Cursor cursor(scratch_.data());
+  scratch_ = make_arena(sizes, "scratch");
+  Cursor cursor(scratch_.data(), &guards_);
   machine_.dense_x = cursor.take(sizes[0]);
   machine_.dense_w = cursor.take(sizes[1]);
   machine_.dense_w_bytes = sizes[1];
@@ -168,7 +197,9 @@ void CudaExecutable::choose(const Choices& choices) {
 void CudaExecutable::launch_ops() {
   const bool dependent = std::exchange(machine_.queue.dependent, false);
   const auto restore = [&] { machine_.queue.dependent = dependent; };
+  const Choices& choices = machine_.choices;
   for (const RopeTableRows& r : machine_.ropes) {
+    if (!choices.wants(kStepRole)) break;
     launch_fill_rope(machine_.queue, static_cast<uint32_t>(machine_.n_tokens),
                      {.rows = r.rows,
                       .inv_freq = r.inv_freq,
@@ -178,9 +209,8 @@ void CudaExecutable::launch_ops() {
                       .temperature_context = r.table->temperature_context});
     restore();
   }
-  const std::string& only = machine_.choices.only_role;
   for (const Node& node : program_.nodes) {
-    if (!only.empty() && node.role != only) continue;
+    if (!choices.wants(node.role)) continue;
     std::visit(
         [&]<class T>(const T& op) {
           if constexpr (requires { cuda::run(op, machine_); }) cuda::run(op, machine_);
@@ -192,7 +222,8 @@ void CudaExecutable::launch_ops() {
 
 void CudaExecutable::launch_greedy_step() {
   launch_ops();
-  auto* const words = reinterpret_cast<unsigned long long*>(step_.data() + kStateBytes / 2);
+  auto* const words =
+      reinterpret_cast<unsigned long long*>(reinterpret_cast<std::byte*>(machine_.state) + kStateBytes / 2);
   launch_arg_max(machine_.queue, machine_.device,
                  {.logits = machine_.value(program_.logits),
                   .n = static_cast<uint32_t>(program_.tables[program_.logits].width),
@@ -232,7 +263,7 @@ void CudaExecutable::send_step(const Step& step) {
   tokens[options_.max_tokens] = 0;
   std::copy(step.outputs.begin(), step.outputs.end(), tokens + options_.max_tokens);
   const uint64_t bytes = kStateBytes + (options_.max_tokens + std::max<uint64_t>(1, step.outputs.size())) * 4;
-  check_cuda(cudaMemcpyAsync(step_.data(), sent_.data(), bytes, cudaMemcpyHostToDevice, stream_.get()), "a step");
+  check_cuda(cudaMemcpyAsync(machine_.state, sent_.data(), bytes, cudaMemcpyHostToDevice, stream_.get()), "a step");
 }
 
 std::span<const float> CudaExecutable::run_step(const Step& step) {
@@ -274,15 +305,20 @@ std::span<const float> CudaExecutable::run(const Step& step) {
   }
 }
 
+// The device has nothing to do and knows the step that comes next.
+void CudaExecutable::begin_decode(int32_t token, uint64_t position) {
+  check_cuda(cudaSetDevice(how_.device), "choice of the device");
+  stream_.wait();
+  std::memset(mailbox_.data(), 0, mailbox_.bytes());
+  send_step({.tokens = {&token, 1}, .position = position, .outputs = {}});
+  n_launched_ = n_taken_ = 0;
+}
+
 bool CudaExecutable::start_greedy(int32_t token, uint64_t position) {
   CHECK(position < options_.n_ctx);
   try {
-    check_cuda(cudaSetDevice(how_.device), "choice of the device");
-    stream_.wait();
-    std::memset(mailbox_.data(), 0, mailbox_.bytes());
-    send_step({.tokens = {&token, 1}, .position = position, .outputs = {}});
+    begin_decode(token, position);
     greedy_position_ = position;
-    n_launched_ = n_taken_ = 0;
     run_decode(true);
     n_launched_ = 1;
   } catch (const Error& e) {

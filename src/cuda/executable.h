@@ -13,7 +13,8 @@ struct ExecutableOptions {
   int device = 0;
   bool graph = true;
   bool dependent_launch = true;
-  int n_threads = 1;  // that pack weights
+  int n_threads = 1;         // that pack weights
+  uint64_t guard_bytes = 0;  // for tests: every value in a place of its own, with gaps around all buffers
 };
 
 // `program` is lowered already.
@@ -27,20 +28,28 @@ class CudaExecutable : public Executable {
   std::span<const float> run(const Step& step) override;
   uint64_t memory_bytes() const override;
   uint64_t launches_per_token() const override { return n_decode_launches_; }
+  uint64_t graph_launches_per_token() const override { return how_.graph ? 1 : n_decode_launches_; }
   bool start_greedy(int32_t token, uint64_t position) override;
   int32_t next_greedy() override;
+  std::optional<Profile> profile(const ProfileOptions& options) override;
+  std::optional<double> device_us_per_token(int32_t token, uint64_t position, int n_steps) override;
 
   // For measurements: tunes every launch anew and captures the step again.
   void choose(const Choices& choices);
   // For tests: the activations, to be filled with garbage between steps.
   const DeviceArena& activations() const { return activations_; }
+  // For tests: the gaps (all bytes 0xff), and the state, which begins as 0xff where there are gaps.
+  const GuardBands& guards() const { return guards_; }
+  const std::byte* state(size_t id) const { return machine_.states[id]; }
 
  private:
-  struct Sent;  // what a step takes along, in pinned memory
+  struct Variant;
 
   Planner plan() const;
+  DeviceArena make_arena(std::span<const uint64_t> sizes, std::string_view purpose) const;
   void place_state();
   void place_activations();
+  std::vector<float*> place_guarded(Cursor& cursor, const StepShape& step) const;
   void place_step();
   void place_ropes(const Planner& planner);
   void place_scratch(const Planner& planner);
@@ -49,6 +58,9 @@ class CudaExecutable : public Executable {
   void launch_ops();
   void launch_greedy_step();
   void run_decode(bool greedy);
+  void begin_decode(int32_t token, uint64_t position);
+  double host_us_per_token(int32_t token, uint64_t position, int n_steps);
+  double time_variant(Variant& v, const ProfileOptions& options, int n_steps);
   void send_step(const Step& step);
   [[noreturn]] static void stop(const char* reason);
   std::span<const float> run_step(const Step& step);
@@ -61,6 +73,7 @@ class CudaExecutable : public Executable {
   // Where the values lie: in steps of one token close together, so that few pages are touched, else with room for the
   // largest step.
   std::vector<float*> token_values_, step_values_;
+  GuardBands guards_;
   DeviceArena weights_, state_, activations_, scratch_, ropes_, step_;
   PinnedBuffer sent_, logits_, mailbox_;
   std::unique_ptr<Gemm> gemm_;

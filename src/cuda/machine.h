@@ -6,10 +6,13 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "backend/backend.h"
@@ -26,7 +29,29 @@ inline constexpr uint64_t kMaxGemvRows = 8;
 
 // Weights that are multiplied by one launch: their rows one after the other, or as gate_up groups (cuda/gemv.h).
 struct MatrixKey {
-  std::vector<int32_t> weights;
+  // A few ids, in place: keys are made for every launch outside a graph, and a step must not allocate.
+  class Ids {
+   public:
+    constexpr Ids() = default;
+    constexpr Ids(std::initializer_list<int32_t> ids) {
+      for (const int32_t id : ids) push_back(id);
+    }
+    constexpr void push_back(int32_t id) {
+      CHECK(n_ < kMax);
+      ids_[n_++] = id;
+    }
+    constexpr const int32_t* begin() const { return ids_.data(); }
+    constexpr const int32_t* end() const { return ids_.data() + n_; }
+    constexpr int32_t front() const { return ids_[0]; }
+    constexpr size_t size() const { return n_; }
+    auto operator<=>(const Ids&) const = default;
+
+   private:
+    static constexpr size_t kMax = 4;
+    std::array<int32_t, kMax> ids_ = {};
+    size_t n_ = 0;
+  };
+  Ids weights;
   bool gate_up = false;
   auto operator<=>(const MatrixKey&) const = default;
 };
@@ -43,11 +68,15 @@ struct RopeTableRows {
   const double* inv_freq = nullptr;
 };
 
-// Measurements may fix what tune() would choose, and leave out all ops but those of one role.
+// What a step does before its ops, as a role.
+inline constexpr std::string_view kStepRole = "step_tables";
+
+// Measurements may fix what tune() would choose, and leave out all ops but those of one role, or those of one role.
 struct Choices {
   GemvChoice gemv = {};
   DecodeAttentionChoice attention = {};
-  std::string only_role = {};
+  std::string only_role = {}, without_role = {};
+  bool wants(std::string_view role) const { return (only_role.empty() || role == only_role) && role != without_role; }
 };
 
 struct Machine {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace stretto::cuda {
 
@@ -99,20 +100,38 @@ class Graph {
   cudaGraphExec_t graph_ = nullptr;
 };
 
+// For tests: gaps behind every buffer (and before the first one of an arena), filled with a pattern that no kernel may
+// read into a result nor write.
+struct GuardBands {
+  struct Band {
+    std::byte* begin = nullptr;
+    uint64_t bytes = 0;
+  };
+  uint64_t bytes = 0;  // of each gap at least, a multiple of Cursor::kAlign; 0: no gaps
+  std::vector<Band> bands = {};
+};
+
 // Walks an arena piece by piece.
 class Cursor {
  public:
   static constexpr uint64_t kAlign = 256;
-  explicit Cursor(std::byte* at) : at_(at) {}
+  explicit Cursor(std::byte* at, GuardBands* guards = nullptr) : at_(at), guards_(guards) {
+    if (guards_ != nullptr && guards_->bytes > 0) take(0);
+  }
   std::byte* take(uint64_t bytes) {
     std::byte* const piece = at_;
     at_ += rounded(bytes);
+    if (guards_ != nullptr && guards_->bytes > 0) {
+      at_ += guards_->bytes;
+      guards_->bands.push_back({piece + bytes, static_cast<uint64_t>(at_ - piece) - bytes});
+    }
     return piece;
   }
   static uint64_t rounded(uint64_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 
  private:
   std::byte* at_;
+  GuardBands* guards_;
 };
 
 }  // namespace stretto::cuda

@@ -38,15 +38,43 @@ std::vector<int32_t> random_tokens(std::mt19937_64& random, uint64_t n, uint64_t
   return out;
 }
 
-// Appends random tokens one by one; where the backend decodes greedily by itself, its own tokens after the first.
-void generate_tokens(Session& session, const std::vector<int32_t>& ids) {
+using Clock = std::chrono::steady_clock;
+
+uint64_t ns_between(Clock::time_point from, Clock::time_point to) {
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(to - from).count());
+}
+
+// When each token was done. Room for all of them is made before anything is timed.
+class TokenClock {
+ public:
+  explicit TokenClock(size_t n_tokens) { times_.reserve(n_tokens); }
+  void tick() { times_.push_back(Clock::now()); }
+  void gaps_to(std::vector<uint64_t>& out) const {
+    for (size_t i = 1; i < times_.size(); ++i) out.push_back(ns_between(times_[i - 1], times_[i]));
+  }
+
+ private:
+  std::vector<Clock::time_point> times_;
+};
+
+// Appends random tokens one by one; where the backend decodes greedily by itself, its own tokens after the first, which
+// `chosen` gets.
+void generate_tokens(Session& session, const std::vector<int32_t>& ids, TokenClock& clock,
+                     std::vector<int32_t>& chosen) {
   if (ids.empty()) return;
   if (!session.start_greedy(ids.front())) {
-    for (const int32_t& id : ids) session.append(std::span(&id, 1));
+    for (const int32_t& id : ids) {
+      session.append(std::span(&id, 1));
+      clock.tick();
+    }
     return;
   }
-  for (size_t i = 1; i < ids.size(); ++i) session.append_greedy(session.next_greedy());
-  session.next_greedy();  // the last step ends with its token
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const int32_t id = session.next_greedy();
+    clock.tick();
+    chosen.push_back(id);
+    if (i + 1 < ids.size()) session.append_greedy(id);  // the last step ends with its token
+  }
 }
 
 }  // namespace
@@ -80,11 +108,47 @@ double BenchSamples::sweep_share(uint64_t bytes_per_token) const {
   return median(shares);
 }
 
+std::optional<double> BenchSamples::p99_gap_ms() const {
+  if (token_gaps_ns.empty()) return std::nullopt;
+  std::vector<uint64_t> sorted = token_gaps_ns;
+  std::sort(sorted.begin(), sorted.end());
+  return static_cast<double>(sorted[(sorted.size() - 1) * 99 / 100]) / 1e6;
+}
+
+std::optional<double> BenchSamples::first_token_ms() const {
+  if (first_token_ns.empty()) return std::nullopt;
+  return median(as_doubles(first_token_ns)) / 1e6;
+}
+
+namespace {
+
+// One repetition: what is timed, and nothing else.
+uint64_t run_once(Session& session, const std::vector<int32_t>& prompt, const std::vector<int32_t>& generated,
+                  const BenchOptions& options, bool counts, BenchSamples& out) {
+  TokenClock clock(generated.size());
+  std::vector<int32_t> chosen;
+  chosen.reserve(generated.size());
+  if (options.watch != nullptr && counts) options.watch->resume();
+  const Clock::time_point start = Clock::now();
+  if (!prompt.empty()) session.append(prompt, options.chunk);
+  const Clock::time_point prompt_end = Clock::now();
+  generate_tokens(session, generated, clock, chosen);
+  const Clock::time_point end = Clock::now();
+  if (options.watch != nullptr && counts) options.watch->pause();
+  if (!counts) return 0;
+  clock.gaps_to(out.token_gaps_ns);
+  if (!prompt.empty()) out.first_token_ns.push_back(ns_between(start, prompt_end));
+  if (out.ns.empty()) out.greedy_tokens = std::move(chosen);
+  return ns_between(start, end);
+}
+
+}  // namespace
+
 BenchSamples run_bench(Session& session, const BenchTest& test, const BenchOptions& options) {
   std::mt19937_64 random(options.seed);
   session.rewind(0);
   if (test.n_depth > 0) session.append(random_tokens(random, test.n_depth, session.vocab_size()), options.chunk);
-  BenchSamples out{.test = test, .ns = {}, .sweep_gbps = {}};
+  BenchSamples out{.test = test};
   double before = 0;
   for (int i = options.warmup ? -1 : 0; i < options.repetitions; ++i) {
     if (options.proceed && !options.proceed(test, i)) break;
@@ -92,14 +156,12 @@ BenchSamples run_bench(Session& session, const BenchTest& test, const BenchOptio
     const std::vector<int32_t> prompt = random_tokens(random, test.n_prompt, session.vocab_size());
     const std::vector<int32_t> generated = random_tokens(random, test.n_gen, session.vocab_size());
     if (options.sweep != nullptr) before = options.sweep->pass_gbps();
-    const auto start = std::chrono::steady_clock::now();
-    if (!prompt.empty()) session.append(prompt, options.chunk);
-    generate_tokens(session, generated);
-    const auto time = std::chrono::steady_clock::now() - start;
+    const uint64_t ns = run_once(session, prompt, generated, options, i >= 0, out);
     if (i < 0) continue;
-    out.ns.push_back(static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(time).count()));
+    out.ns.push_back(ns);
     if (options.sweep != nullptr) out.sweep_gbps.push_back((before + options.sweep->pass_gbps()) / 2);
   }
+  if (options.watch != nullptr) out.device = options.watch->take();
   return out;
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,13 +24,22 @@ struct BenchSamples {
   std::vector<uint64_t> ns{};  // one per repetition, the warm-up left out
   // Per repetition the mean of the passes right before and after it; empty without a sweep.
   std::vector<double> sweep_gbps{};
+  // Times between generated tokens, all repetitions together.
+  std::vector<uint64_t> token_gaps_ns{};
+  // Per repetition, until the first token after the prompt was known; empty without a prompt.
+  std::vector<uint64_t> first_token_ns{};
+  // Of the first repetition, where the backend chose the tokens greedily by itself; random tokens are not kept.
+  std::vector<int32_t> greedy_tokens{};
+  DeviceState device{};  // while the repetitions ran, with BenchOptions::watch
   double average_ns() const;
   double stddev_ns() const;  // of the sample, 0 for one
   std::vector<double> tokens_per_second() const;
   double average_ts() const;
   double stddev_ts() const;
   double median_ts() const;
-  double median_sweep_gbps() const;  // 0 without a sweep
+  std::optional<double> p99_gap_ms() const;      // between tokens; nothing where none were generated
+  std::optional<double> first_token_ms() const;  // median; nothing without a prompt
+  double median_sweep_gbps() const;              // 0 without a sweep
   // Median over the repetitions of (tokens/s * bytes_per_token) / sweep rate; 0 without a sweep.
   double sweep_share(uint64_t bytes_per_token) const;
 };
@@ -38,8 +48,9 @@ struct BenchOptions {
   int repetitions = 5;
   bool warmup = true;
   uint64_t chunk = 0;
-  uint64_t seed = 1;           // of the random tokens
-  ReadSweep* sweep = nullptr;  // a pass before and after every repetition
+  uint64_t seed = 1;             // of the random tokens
+  ReadSweep* sweep = nullptr;    // a pass before and after every repetition
+  DeviceWatch* watch = nullptr;  // looks at the device while a repetition runs
   // Called before every repetition; false ends the measurement early (what was measured stays).
   std::function<bool(const BenchTest&, int repetition)> proceed;
 };

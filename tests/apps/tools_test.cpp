@@ -72,7 +72,87 @@ TEST(Bench, EndToEndRowsCarryTheTokensHash) {
   const Json rows = parse_json(stretto(bench({"--e2e", "-o", "json"})).out, "stdout");
   ASSERT_EQ(rows.size(), 3U);
   EXPECT_EQ(rows[2].at("e2e"), true);
-  EXPECT_EQ(rows[2].at("greedy_token_hash").get<std::string>().size(), 16U);
+  EXPECT_EQ(rows[2].at("greedy_token_sha256").get<std::string>().size(), 64U);
+}
+
+// Keys that only a GPU fills are there on every device, null where nothing is known.
+TEST(Bench, JsonHasTheSameKeysOnEveryDevice) {
+  const Json rows = parse_json(stretto(bench({"-o", "json"})).out, "stdout");
+  for (const char* key : {"graph_launches_per_token", "host_gap_us_per_token", "peak_vram_bytes", "p99_itl_ms",
+                          "ttft_ms", "clock_sm_mhz_min", "clock_sm_mhz_avg", "power_w_avg", "power_limit_w",
+                          "temp_c_max", "greedy_token_sha256", "roofline_gbps", "roofline_share"})
+    EXPECT_TRUE(rows[1].contains(key)) << key;
+  EXPECT_TRUE(rows[0].at("ttft_ms").is_number());  // a prompt
+  EXPECT_TRUE(rows[0].at("p99_itl_ms").is_null());
+  EXPECT_TRUE(rows[1].at("ttft_ms").is_null());  // tokens
+  EXPECT_TRUE(rows[1].at("p99_itl_ms").is_number());
+}
+
+TEST(Bench, LimitsOfTheDevice) {
+  const auto table = stretto({"bench", "--limits", "-t", "2", "--device", "cpu"});
+  ASSERT_EQ(table.exit_code, 0) << table.err;
+  EXPECT_NE(table.out.find("read_sweep"), std::string::npos);
+  EXPECT_NE(table.out.find("thread_barrier"), std::string::npos);
+  const auto json = stretto({"bench", "--limits", "-t", "2", "--device", "cpu", "-o", "json"});
+  const Json limits = parse_json(json.out, "stdout").at("limits");
+  ASSERT_EQ(limits.size(), 3U);  // sweeps by 1 and 2 threads, a barrier of 2
+  EXPECT_GT(limits[1].at("gbps").get<double>(), 0.1);
+  EXPECT_GT(limits[2].at("us").get<double>(), 0);
+  EXPECT_EQ(stretto({"bench", "--limits", demo_model()}).exit_code, 1);
+  EXPECT_EQ(stretto({"bench", "--limits", "-o", "csv"}).exit_code, 1);
+}
+
+Args profile(Args more) {
+  Args all = {"profile", demo_model(), "-t", "2", "--steps", "3", "-r", "2", "--device", "cpu"};
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
+TEST(Profile, Table) {
+  const auto r = stretto(profile({"-d", "5"}));
+  ASSERT_EQ(r.exit_code, 0) << r.err;
+  for (const char* text : {"at depth 5", "method: ", "attn_qkv", "ffn_down", "head", "token (wall)", "read sweep",
+                           "primitive ops: nothing fused"})
+    EXPECT_NE(r.out.find(text), std::string::npos) << text;
+}
+
+TEST(Profile, JsonAddsUp) {
+  const auto r = stretto(profile({"--json", "-q"}));
+  ASSERT_EQ(r.exit_code, 0) << r.err;
+  const Json p = parse_json(r.out, "stdout");
+  double us = 0, flop_share = 0;
+  uint64_t bytes = 0, ops = 0;
+  for (const Json& role : p.at("roles")) {
+    us += role.at("us").get<double>();
+    flop_share += role.at("flop_share").get<double>();
+    bytes += role.at("bytes").get<uint64_t>();
+    ops += role.at("ops").get<uint64_t>();
+  }
+  EXPECT_NEAR(us, p.at("sum_of_roles_us").get<double>(), 1e-6);
+  EXPECT_NEAR(flop_share, 1, 1e-9);
+  EXPECT_EQ(bytes, p.at("bytes_per_token").get<uint64_t>());
+  EXPECT_EQ(ops, p.at("launches").at("fused").at("launches").get<uint64_t>());
+  EXPECT_GT(p.at("launches").at("unfused").at("launches").get<uint64_t>(), ops);
+  EXPECT_GT(p.at("token_us").get<double>(), 0);
+  // T = bytes / peak + phases * t
+  const double fitted =
+      p.at("floor_us").get<double>() + p.at("phases_per_token").get<double>() * p.at("us_per_phase").get<double>();
+  EXPECT_NEAR(fitted, p.at("token_us").get<double>(), 1e-6 * fitted);
+}
+
+TEST(Profile, BadRequests) {
+  EXPECT_EQ(stretto({"profile"}).exit_code, 1);
+  for (const Args& bad : {Args{"-d", "-1"}, Args{"-d", "1x"}, Args{"-d", "99999999999"}, Args{"--steps", "1"},
+                          Args{"--steps", "many"}, Args{"-r", "0"}, Args{"-d"}, Args{"--cache-type", "q4"}}) {
+    const auto r = stretto(profile(bad));
+    EXPECT_EQ(r.exit_code, 1) << bad[0];
+    EXPECT_EQ(r.out, "");
+  }
+  const auto typo = stretto(profile({"--jsn"}));
+  EXPECT_EQ(typo.exit_code, 1);
+  EXPECT_NE(typo.err.find("did you mean --json?"), std::string::npos) << typo.err;
+  EXPECT_EQ(stretto({"profile", "no-such-model.gguf"}).exit_code, 4);
+  EXPECT_EQ(stretto({"profile", demo_model(), "--device", "oracle"}).exit_code, 6);
 }
 
 TEST(Bench, BadRequests) {

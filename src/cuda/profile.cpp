@@ -1,0 +1,121 @@
+// A decode step taken apart by role. Events around single kernels would serialise what overlaps by design, and activity
+// records of overlapping kernels count the wait for the predecessor as work. So each role is captured alone and left
+// out once, and whole graphs are timed: nothing is measured inside a step.
+#include <algorithm>
+#include <chrono>
+#include <deque>
+
+#include "cuda/executable.h"
+#include "cuda/stopwatch.h"
+
+namespace stretto::cuda {
+namespace {
+
+double median(std::vector<double> v) {
+  std::nth_element(v.begin(), v.begin() + static_cast<int64_t>(v.size() / 2), v.end());
+  return v[v.size() / 2];
+}
+
+std::vector<std::string> roles_of(const Program& program, bool with_tables) {
+  std::vector<std::string> roles;
+  if (with_tables) roles.emplace_back(kStepRole);
+  for (const Node& node : program.nodes)
+    if (std::find(roles.begin(), roles.end(), node.role) == roles.end()) roles.push_back(node.role);
+  return roles;
+}
+
+constexpr const char* kGraphMethod =
+    "each role captured alone as a graph (us), and the step captured without it (saved_us); whole graphs timed by "
+    "events "
+    "around runs of them, in turn, medians; nothing is measured inside a step";
+constexpr const char* kEagerMethod =
+    "each role launched alone (us), and the step without it (saved_us), kernel by kernel; events around runs of whole "
+    "steps, in turn, medians";
+
+}  // namespace
+
+// A step with some ops left out.
+struct CudaExecutable::Variant {
+  Choices choices;
+  Graph graph;
+  uint64_t n_launches = 0;
+  std::vector<double> us;
+};
+
+std::optional<double> CudaExecutable::device_us_per_token(int32_t token, uint64_t position, int n_steps) {
+  CHECK(n_steps > 0 && position + static_cast<uint64_t>(n_steps) <= options_.n_ctx);
+  const Stopwatch watch;
+  begin_decode(token, position);
+  const double us = watch.us(stream_.get(), [&] {
+    for (int i = 0; i < n_steps; ++i) run_decode(true);
+  });
+  return us / n_steps;
+}
+
+// By the host's clock, the first token left out: it waits for the start of the loop.
+double CudaExecutable::host_us_per_token(int32_t token, uint64_t position, int n_steps) {
+  start_greedy(token, position);
+  next_greedy();
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 1; i < n_steps; ++i) next_greedy();
+  const std::chrono::duration<double, std::micro> wall = std::chrono::steady_clock::now() - start;
+  return wall.count() / std::max(1, n_steps - 1);
+}
+
+// Runs the variant n_steps times at one position; its choices stay in force.
+double CudaExecutable::time_variant(Variant& v, const ProfileOptions& options, int n_steps) {
+  machine_.choices = v.choices;
+  machine_.n_tokens = machine_.n_outputs = 1;
+  machine_.values = token_values_.data();
+  begin_decode(options.token, options.position);
+  machine_.queue.n_launches = 0;
+  if (!how_.graph) launch_ops();
+  if (how_.graph && !v.graph) v.graph.capture(stream_.get(), [&] { launch_ops(); });
+  if (machine_.queue.n_launches != 0) v.n_launches = machine_.queue.n_launches;
+  const Stopwatch watch;
+  return watch.us(stream_.get(), [&] {
+    for (int i = 0; i < n_steps; ++i) how_.graph ? v.graph.replay(stream_.get()) : launch_ops();
+  }) / n_steps;
+}
+
+std::optional<Profile> CudaExecutable::profile(const ProfileOptions& options) {
+  CHECK(options.n_steps > 1 && options.n_rounds > 0);
+  CHECK(options.position + static_cast<uint64_t>(options.n_steps) <= options_.n_ctx);
+  const Choices chosen = machine_.choices;
+  const std::vector<std::string> roles = roles_of(program_, !machine_.ropes.empty());
+  std::deque<Variant> variants;  // of each role alone, then of the step without it; the whole step at the end
+  for (const std::string& role : roles) {
+    variants.emplace_back().choices = chosen;
+    variants.back().choices.only_role = role;
+    variants.emplace_back().choices = chosen;
+    variants.back().choices.without_role = role;
+  }
+  variants.emplace_back().choices = chosen;
+  std::vector<double> host_us, device_us;
+  for (int round = -1; round < options.n_rounds; ++round) {  // the first one warms up
+    for (Variant& v : variants) {
+      const double us = time_variant(v, options, round < 0 ? 2 : options.n_steps);
+      if (round >= 0) v.us.push_back(us);
+    }
+    machine_.choices = chosen;
+    const double device = *device_us_per_token(options.token, options.position, options.n_steps);
+    const double host = host_us_per_token(options.token, options.position, options.n_steps);
+    if (round < 0) continue;
+    device_us.push_back(device);
+    host_us.push_back(host);
+  }
+  Profile p{.method = how_.graph ? kGraphMethod : kEagerMethod, .roles = {}};
+  const double step_us = median(variants.back().us);
+  for (size_t i = 0; i < roles.size(); ++i) {
+    const Variant& alone = variants[2 * i];
+    const double without_us = median(variants[2 * i + 1].us);
+    p.roles.push_back({roles[i], alone.n_launches, median(alone.us), step_us - without_us});
+  }
+  p.token_us = median(host_us);
+  p.device_us = median(device_us);
+  p.roles.push_back({"arg_max", 1, std::max(0.0, p.device_us - step_us), std::nullopt});
+  p.n_launches = n_decode_launches_ + 1;
+  return p;
+}
+
+}  // namespace stretto::cuda
