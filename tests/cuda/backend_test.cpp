@@ -3,28 +3,10 @@
 
 #include <cuda_runtime.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
-
 #include "base/error.h"
 #include "cuda/device.h"
 #include "cuda/executable.h"
 #include "models/reference_models.h"
-
-namespace {
-
-std::atomic<uint64_t> n_allocations{0};
-
-}  // namespace
-
-void* operator new(size_t bytes) {
-  n_allocations.fetch_add(1, std::memory_order_relaxed);
-  if (void* p = std::malloc(bytes)) return p;
-  throw std::bad_alloc();
-}
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, size_t) noexcept { std::free(p); }
 
 namespace stretto::test {
 namespace {
@@ -57,24 +39,6 @@ Loaded load(const char* name, uint64_t n_ctx) {
   l.model = load_model(*l.checkpoint, {.kv_type = DType::kF16});
   l.executable = make_cuda_backend({})->compile(l.model.program, {.n_ctx = n_ctx, .max_tokens = 16, .max_outputs = 1});
   return l;
-}
-
-TEST(CudaBackend, AThousandTokensAllocateNothing) {
-  SKIP_WITHOUT_DEVICE();
-  const Loaded l = load("gguf/llama.q8_0", 2048);
-  const int32_t token = 1, output = 0;
-  l.executable->run({.tokens = {&token, 1}, .position = 0, .outputs = {&output, 1}});
-  l.executable->start_greedy(1, 0);
-  l.executable->next_greedy();
-  size_t free_before = 0, free_after = 0, total = 0;
-  ASSERT_EQ(cudaMemGetInfo(&free_before, &total), cudaSuccess);
-  const uint64_t before = n_allocations.load();
-  for (uint64_t i = 0; i < 500; ++i) l.executable->run({.tokens = {&token, 1}, .position = i, .outputs = {&output, 1}});
-  l.executable->start_greedy(1, 500);
-  for (int i = 0; i < 500; ++i) l.executable->next_greedy();
-  EXPECT_EQ(n_allocations.load(), before);
-  ASSERT_EQ(cudaMemGetInfo(&free_after, &total), cudaSuccess);
-  EXPECT_EQ(free_after, free_before);
 }
 
 // Whatever earlier steps left in the activations must not reach a result.

@@ -1,0 +1,132 @@
+// No kernel writes beyond a buffer, and nothing beyond one reaches a result: every value in a place of its own, gaps of
+// NaNs around all buffers, NaNs in the positions of the caches that hold nothing yet.
+#include <gtest/gtest.h>
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+
+#include "cuda/device.h"
+#include "cuda/executable.h"
+#include "models/reference_models.h"
+#include "ops/cases.h"
+#include "ops/compare.h"
+
+namespace stretto::test {
+namespace {
+
+constexpr uint64_t kGuardBytes = 4096;
+
+std::vector<uint8_t> download(const std::byte* from, uint64_t bytes) {
+  std::vector<uint8_t> out(bytes);
+  EXPECT_EQ(cudaMemcpy(out.data(), from, bytes, cudaMemcpyDeviceToHost), cudaSuccess);
+  return out;
+}
+
+bool untouched(const std::byte* from, uint64_t bytes) {
+  const std::vector<uint8_t> got = download(from, bytes);
+  return std::ranges::all_of(got, [](uint8_t b) { return b == 0xff; });
+}
+
+uint64_t n_broken(const cuda::CudaExecutable& executable) {
+  uint64_t n = 0;
+  for (const cuda::GuardBands::Band& b : executable.guards().bands) n += !untouched(b.begin, b.bytes);
+  return n;
+}
+
+// Positions from `length` on of every cache are as they were.
+bool unwritten_beyond(const cuda::CudaExecutable& executable, uint64_t length, uint64_t n_ctx) {
+  const std::vector<StateInfo>& states = executable.program().tables.states;
+  for (size_t i = 0; i < states.size(); ++i) {
+    if (states[i].growth != Growth::kPerPosition) continue;
+    const uint64_t used = states[i].bytes(length);
+    if (!untouched(executable.state(i) + used, states[i].bytes(n_ctx) - used)) return false;
+  }
+  return true;
+}
+
+struct Result {
+  std::vector<float> values;
+  uint64_t n_bands = 0, n_broken = 0;
+};
+
+// As run_case, with a look at the gaps. `end` gets the position after the last step.
+Result run_guarded(const OpCase& c, const Backend& backend) {
+  CompileOptions options;
+  options.n_ctx = c.n_ctx;
+  options.max_tokens = 1;
+  for (const CaseStep& s : c.steps) options.max_tokens = std::max<uint64_t>(options.max_tokens, s.tokens.size());
+  options.max_outputs = options.max_tokens;
+  const auto executable = backend.compile(c.program, options);
+  const auto& device = dynamic_cast<const cuda::CudaExecutable&>(*executable);
+  Result out;
+  for (const CaseStep& s : c.steps) {
+    const auto result = executable->run({.tokens = s.tokens, .position = s.position, .outputs = s.outputs});
+    out.values.insert(out.values.end(), result.begin(), result.end());
+  }
+  out.n_bands = device.guards().bands.size();
+  out.n_broken = n_broken(device);
+  return out;
+}
+
+bool has_experts(const OpCase& c) {
+  return std::ranges::any_of(c.program.nodes, [](const Node& node) {
+    return op_name(node.op) == "ExpertLinear" || op_name(node.op) == "RouterTopK" || op_name(node.op) == "MoeBlock";
+  });
+}
+
+TEST(CudaGuards, NoOpCaseLeavesItsBuffers) {
+  SKIP_WITHOUT_DEVICE();
+  const auto plain = make_cuda_backend({}), guarded = make_cuda_backend({.guard_bytes = kGuardBytes});
+  for (const OpCase& c : op_cases()) {
+    if (has_experts(c)) continue;
+    // Cases that begin late read cache rows that no step wrote: zeros without gaps, NaNs with them.
+    if (c.steps.front().position != 0) continue;
+    for (const OpCase& variant : {c, in_single_tokens(c)}) {
+      const Result got = run_guarded(variant, *guarded);
+      EXPECT_GT(got.n_bands, variant.program.tables.values.size()) << c.name;
+      EXPECT_EQ(got.n_broken, 0U) << c.name << " steps " << variant.steps.size();
+      EXPECT_EQ(got.values, run_case(variant, *plain)) << c.name << " steps " << variant.steps.size();
+    }
+  }
+}
+
+TEST(CudaGuards, NoStepOfAModelLeavesItsBuffers) {
+  SKIP_WITHOUT_DEVICE();
+  constexpr uint64_t kContext = 96;
+  for (const char* name : {"gguf/llama.q8_0", "gguf/llama.q4_k_m", "gguf/qwen3.f16"}) {
+    const auto checkpoint = open_checkpoint(ReferenceCase{name}.model_path());
+    const Model model = load_model(*checkpoint, {.kv_type = DType::kF16});
+    const CompileOptions limits{.n_ctx = kContext, .max_tokens = 32, .max_outputs = 2};
+    std::vector<float> expected;
+    for (const uint64_t guard_bytes : {uint64_t{0}, kGuardBytes}) {
+      const auto executable = make_cuda_backend({.guard_bytes = guard_bytes})->compile(model.program, limits);
+      std::vector<float> got;
+      uint64_t position = 0;
+      std::vector<int32_t> tokens;
+      for (int32_t i = 0; i < 32; ++i) tokens.push_back(1 + i * 7 % 50);
+      for (const uint64_t n : {uint64_t{32}, uint64_t{1}, uint64_t{5}, uint64_t{1}, uint64_t{9}}) {
+        const int32_t outputs[] = {0, static_cast<int32_t>(n) - 1};
+        const auto logits = executable->run(
+            {.tokens = {tokens.data(), n}, .position = position, .outputs = {outputs, n > 1 ? size_t{2} : size_t{1}}});
+        got.insert(got.end(), logits.begin(), logits.end());
+        position += n;
+      }
+      executable->start_greedy(1, position);
+      for (int i = 0; i < 20; ++i) got.push_back(static_cast<float>(executable->next_greedy()));
+      position += 22;  // two steps may be under way
+      const auto& device = dynamic_cast<const cuda::CudaExecutable&>(*executable);
+      if (guard_bytes == 0) {
+        expected = got;
+      } else {
+        ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+        EXPECT_EQ(n_broken(device), 0U) << name;
+        EXPECT_TRUE(unwritten_beyond(device, position, kContext)) << name;
+        EXPECT_EQ(got, expected) << name;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace stretto::test
