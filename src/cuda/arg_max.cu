@@ -27,11 +27,13 @@ __global__ void arg_max_kernel(ArgMaxParams p) {
   __syncthreads();
   if (threadIdx.x != 0) return;
   for (uint32_t w = 1; w < kThreads / 32; ++w) key = max(key, best[w]);
+  delay_stores();
   atomicMax(p.best, key);
   __threadfence();
   if (atomicAdd(p.n_arrived, 1) + 1 != gridDim.x) return;
   __threadfence();
   const auto token = static_cast<int32_t>(0xffffffffu - static_cast<uint32_t>(atomicAdd(p.best, 0)));
+  delay_stores();
   *p.best = 0;
   *p.n_arrived = 0;
   *p.token = token;

@@ -268,6 +268,7 @@ __global__ void __launch_bounds__(32 * kWarps, sizeof(T) == 4 ? 1 : 2)
   }
   __syncthreads();
 
+  delay_stores();
   float* const out = p.out + (uint64_t{t} * p.n_heads + first_head) * kHeadDim;
   for (uint32_t i = threadIdx.x; i < n_heads * kHeadDim; i += blockDim.x) {
     float top, sum;

@@ -20,6 +20,7 @@ __global__ void rms_norm_kernel(RmsNormParams p) {
   T* out = static_cast<T*>(p.out) + uint64_t{blockIdx.x} * p.stride;
   float sum = 0;
   for (uint32_t i = threadIdx.x; i < p.group; i += blockDim.x) sum += x[i] * x[i];
+  delay_stores();
   const float factor = rms_factor(block_sum(sum, scratch), p.group, p.eps);
   for (uint32_t i = threadIdx.x; i < p.stride; i += blockDim.x) {
     const float weight = p.weight != nullptr && i < p.group ? p.weight[i] : 1;

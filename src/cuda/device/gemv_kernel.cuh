@@ -212,6 +212,7 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
   }
   __syncthreads();
 
+  delay_stores();
   const float factor = norm_factor(p, in);
   const auto total = [&](uint32_t local_row) {
     float y = sums[local_row];
