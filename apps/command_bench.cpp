@@ -129,7 +129,7 @@ void check_format(const std::string& format, const char* flag) {
 // Tokens by the host's clock against the same number of steps by the device's.
 std::optional<double> host_gap_us(const BenchSamples& samples, Executable& executable) {
   const BenchTest& t = samples.test;
-  if (t.n_prompt > 0 || t.n_gen == 0) return std::nullopt;
+  if (t.n_prompt > 0 || t.n_gen < 2) return std::nullopt;
   const auto device = executable.device_us_per_token(1, t.n_depth, static_cast<int>(t.n_gen));
   if (!device) return std::nullopt;
   return std::max(0.0, 1e6 / samples.median_ts() - *device);

@@ -52,7 +52,8 @@ class Executable {
     (void)options;
     return std::nullopt;
   }
-  // Time of a greedy step by the device's clock, n_steps of them back to back without the host; state as for profile.
+  // Time of a greedy step by the device's clock, n_steps > 1 of them back to back without the host; state as for
+  // profile.
   virtual std::optional<double> device_us_per_token(int32_t token, uint64_t position, int n_steps) {
     (void)token, (void)position, (void)n_steps;
     return std::nullopt;
@@ -61,13 +62,15 @@ class Executable {
   // Greedy decoding without the caller in the loop: the device chooses each token (the largest logit, the lowest id on
   // a tie) and goes on with it before the caller has seen it, at most two steps ahead and never beyond n_ctx.
   // start_greedy runs `token` at `position` (both as in a step) and returns whether the backend can do this;
-  // next_greedy returns the token chosen after the last one consumed, and may be called n_ctx - position times. run()
-  // or start_greedy ends the loop. Neither throws nor allocates.
+  // next_greedy returns the token chosen after the last one consumed, and may be called n_ctx - position times. run(),
+  // start_greedy or stop_greedy ends the loop. Neither throws nor allocates.
   virtual bool start_greedy(int32_t token, uint64_t position) {
     (void)token, (void)position;
     return false;
   }
   virtual int32_t next_greedy() { return -1; }
+  // Ends the loop at once: returns when the steps that were under way are done.
+  virtual void stop_greedy() {}
 };
 
 // The device's read bandwidth, measured pass by pass: on a machine that others use too it changes from second to

@@ -350,6 +350,15 @@ int32_t CudaExecutable::next_greedy() {
   }
 }
 
+void CudaExecutable::stop_greedy() {
+  try {
+    stream_.wait();
+  } catch (const Error& e) {
+    stop(e.what());
+  }
+  n_launched_ = n_taken_ = 0;
+}
+
 uint64_t CudaExecutable::memory_bytes() const {
   return weights_.bytes() + state_.bytes() + activations_.bytes() + scratch_.bytes() + ropes_.bytes() + step_.bytes();
 }

@@ -31,6 +31,7 @@ class CudaExecutable : public Executable {
   uint64_t graph_launches_per_token() const override { return how_.graph ? 1 : n_decode_launches_; }
   bool start_greedy(int32_t token, uint64_t position) override;
   int32_t next_greedy() override;
+  void stop_greedy() override;
   std::optional<Profile> profile(const ProfileOptions& options) override;
   std::optional<double> device_us_per_token(int32_t token, uint64_t position, int n_steps) override;
 

@@ -46,6 +46,7 @@ class CudaReadSweep : public ReadSweep {
   double pass_gbps() override {
     constexpr int kSweeps = 5;
     double rates[kSweeps];
+    check_cuda(cudaDeviceSynchronize(), "read sweep");  // nothing else shall read meanwhile
     sweep_gbps();
     for (double& rate : rates) rate = sweep_gbps();
     std::nth_element(rates, rates + kSweeps / 2, rates + kSweeps);

@@ -135,6 +135,7 @@ uint64_t run_once(Session& session, const std::vector<int32_t>& prompt, const st
   generate_tokens(session, generated, clock, chosen);
   const Clock::time_point end = Clock::now();
   if (options.watch != nullptr && counts) options.watch->pause();
+  session.stop_greedy();  // steps ahead of the last token would run into what is measured next
   if (!counts) return 0;
   clock.gaps_to(out.token_gaps_ns);
   if (!prompt.empty()) out.first_token_ns.push_back(ns_between(start, prompt_end));

@@ -36,6 +36,7 @@ class Session {
   bool start_greedy(int32_t token);
   int32_t next_greedy() { return executable_.next_greedy(); }
   void append_greedy(int32_t token) { tokens_.push_back(token); }
+  void stop_greedy() { executable_.stop_greedy(); }
 
   // Forgets everything from `position` on (dense caches only need the position moved).
   void rewind(uint64_t position);
