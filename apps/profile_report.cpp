@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 
 #include "program/print.h"
@@ -80,11 +81,13 @@ std::string profile_text(const ProfileReport& r) {
                   p.token_us, "", human_bytes(r.floor_bytes()), static_cast<double>(r.floor_bytes()) / p.token_us / 1e3,
                   100 * r.floor_us() / p.token_us, "", r.token.n_phases);
   if (p.device_us > 0)
-    out += fmt::format("by the device's clock {:.1f} us: {:.2f} us of a token wait for the host\n", p.device_us,
-                       p.token_us - p.device_us);
+    out += fmt::format("by the device's clock {:.1f} us; waiting for the host: {:.1f} us of a token\n", p.device_us,
+                       std::max(0.0, p.token_us - p.device_us));
   out += fmt::format(
       "read sweep in this run: {:.1f} GB/s; floor {:.1f} us; T = bytes/peak + phases * t gives t = {:.2f} us\n",
       r.roofline_gbps, r.floor_us(), r.us_per_phase());
+  if (r.us_per_phase() < 0)
+    out += "t is below zero: the weights lie in a cache that is faster than what the sweep reads\n";
   out += fmt::format("\n{:<44} {:>8} {:>8}\n", "a token as", "launches", "phases");
   for (const TokenCut& c : r.cuts)
     out += fmt::format("{:<44} {:>8} {:>8}\n", c.name, c.ops, c.phases != 0 ? std::to_string(c.phases) : "");

@@ -220,8 +220,7 @@ void CudaExecutable::launch_ops() {
   }
 }
 
-void CudaExecutable::launch_greedy_step() {
-  launch_ops();
+void CudaExecutable::launch_choice() {
   auto* const words =
       reinterpret_cast<unsigned long long*>(reinterpret_cast<std::byte*>(machine_.state) + kStateBytes / 2);
   launch_arg_max(machine_.queue, machine_.device,
@@ -233,6 +232,11 @@ void CudaExecutable::launch_greedy_step() {
                   .n_arrived = reinterpret_cast<uint32_t*>(words + 1),
                   .mailbox = reinterpret_cast<volatile uint64_t*>(mailbox_.data()),
                   .mailbox_size = kMailboxSize});
+}
+
+void CudaExecutable::launch_greedy_step() {
+  launch_ops();
+  launch_choice();
 }
 
 void CudaExecutable::capture() {

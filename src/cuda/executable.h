@@ -57,10 +57,12 @@ class CudaExecutable : public Executable {
   void tune();
   void capture();
   void launch_ops();
+  void launch_choice();
   void launch_greedy_step();
   void run_decode(bool greedy);
   void begin_decode(int32_t token, uint64_t position);
   double host_us_per_token(int32_t token, uint64_t position, int n_steps);
+  void launch_variant(const Variant& v);
   double time_variant(Variant& v, const ProfileOptions& options, int n_steps);
   void send_step(const Step& step);
   [[noreturn]] static void stop(const char* reason);

@@ -24,19 +24,20 @@ std::vector<std::string> roles_of(const Program& program, bool with_tables) {
   return roles;
 }
 
+constexpr const char* kChoiceRole = "arg_max";
 constexpr const char* kGraphMethod =
-    "each role captured alone as a graph (us), and the step captured without it (saved_us); whole graphs timed by "
-    "events "
-    "around runs of them, in turn, medians; nothing is measured inside a step";
+    "each role captured alone as a graph (us), and a greedy step captured without it (saved us: the step less that); "
+    "whole graphs timed by events around runs of them, in turn, medians; nothing is measured inside a step";
 constexpr const char* kEagerMethod =
-    "each role launched alone (us), and the step without it (saved_us), kernel by kernel; events around runs of whole "
-    "steps, in turn, medians";
+    "each role launched alone (us), and a greedy step without it (saved us: the step less that), kernel by kernel; "
+    "events around runs of whole steps, in turn, medians";
 
 }  // namespace
 
-// A step with some ops left out.
+// A greedy step with some of it left out.
 struct CudaExecutable::Variant {
   Choices choices;
+  bool ops = true, choice = true;  // the program, the choice of the next token
   Graph graph;
   uint64_t n_launches = 0;
   std::vector<double> us;
@@ -63,35 +64,54 @@ double CudaExecutable::host_us_per_token(int32_t token, uint64_t position, int n
   return wall.count() / std::max(1, n_steps - 1);
 }
 
-// Runs the variant n_steps times at one position; its choices stay in force.
+void CudaExecutable::launch_variant(const Variant& v) {
+  if (v.ops) launch_ops();
+  const bool dependent = machine_.queue.dependent;
+  machine_.queue.dependent = dependent && v.ops;  // the first kernel waits for everything before it
+  if (v.choice) launch_choice();
+  machine_.queue.dependent = dependent;
+}
+
+// Runs the variant n_steps times from one position on; its choices stay in force.
 double CudaExecutable::time_variant(Variant& v, const ProfileOptions& options, int n_steps) {
   machine_.choices = v.choices;
   machine_.n_tokens = machine_.n_outputs = 1;
   machine_.values = token_values_.data();
-  begin_decode(options.token, options.position);
+  const auto once = [&] { how_.graph ? v.graph.replay(stream_.get()) : launch_variant(v); };
   machine_.queue.n_launches = 0;
-  if (!how_.graph) launch_ops();
-  if (how_.graph && !v.graph) v.graph.capture(stream_.get(), [&] { launch_ops(); });
+  if (how_.graph && !v.graph) v.graph.capture(stream_.get(), [&] { launch_variant(v); });
+  begin_decode(options.token, options.position);
+  once();  // not timed, as in device_us_per_token
   if (machine_.queue.n_launches != 0) v.n_launches = machine_.queue.n_launches;
   const Stopwatch watch;
-  return watch.us(stream_.get(), [&] {
-    for (int i = 0; i < n_steps; ++i) how_.graph ? v.graph.replay(stream_.get()) : launch_ops();
-  }) / n_steps;
+  const double us = watch.us(stream_.get(), [&] {
+    for (int i = 1; i < n_steps; ++i) once();
+  });
+  return us / std::max(1, n_steps - 1);
 }
 
 std::optional<Profile> CudaExecutable::profile(const ProfileOptions& options) {
   CHECK(options.n_steps > 1 && options.n_rounds > 0);
   CHECK(options.position + static_cast<uint64_t>(options.n_steps) <= options_.n_ctx);
   const Choices chosen = machine_.choices;
-  const std::vector<std::string> roles = roles_of(program_, !machine_.ropes.empty());
-  std::deque<Variant> variants;  // of each role alone, then of the step without it; the whole step at the end
+  std::vector<std::string> roles = roles_of(program_, !machine_.ropes.empty());
+  std::deque<Variant> variants;  // each role alone, then the step without it
   for (const std::string& role : roles) {
-    variants.emplace_back().choices = chosen;
-    variants.back().choices.only_role = role;
-    variants.emplace_back().choices = chosen;
-    variants.back().choices.without_role = role;
+    Variant& alone = variants.emplace_back();
+    alone.choices = chosen;
+    alone.choices.only_role = role;
+    alone.choice = false;
+    Variant& without = variants.emplace_back();
+    without.choices = chosen;
+    without.choices.without_role = role;
   }
-  variants.emplace_back().choices = chosen;
+  roles.emplace_back(kChoiceRole);
+  for (const bool alone : {true, false}) {
+    Variant& v = variants.emplace_back();
+    v.choices = chosen;
+    v.ops = !alone;
+    v.choice = alone;
+  }
   std::vector<double> host_us, device_us;
   for (int round = -1; round < options.n_rounds; ++round) {  // the first one warms up
     for (Variant& v : variants) {
@@ -105,17 +125,16 @@ std::optional<Profile> CudaExecutable::profile(const ProfileOptions& options) {
     device_us.push_back(device);
     host_us.push_back(host);
   }
+  stop_greedy();
   Profile p{.method = how_.graph ? kGraphMethod : kEagerMethod, .roles = {}};
-  const double step_us = median(variants.back().us);
+  p.token_us = median(host_us);
+  p.device_us = median(device_us);
+  p.n_launches = n_decode_launches_ + 1;
   for (size_t i = 0; i < roles.size(); ++i) {
     const Variant& alone = variants[2 * i];
     const double without_us = median(variants[2 * i + 1].us);
-    p.roles.push_back({roles[i], alone.n_launches, median(alone.us), step_us - without_us});
+    p.roles.push_back({roles[i], alone.n_launches, median(alone.us), p.device_us - without_us});
   }
-  p.token_us = median(host_us);
-  p.device_us = median(device_us);
-  p.roles.push_back({"arg_max", 1, std::max(0.0, p.device_us - step_us), std::nullopt});
-  p.n_launches = n_decode_launches_ + 1;
   return p;
 }
 
