@@ -4,8 +4,8 @@
 //   cuda_decode MODEL.gguf DEPTH TOKENS [VARIANT...]
 //
 // A variant is a list of key=value with commas, over the defaults: w warps, b blocks per SM, s bytes of a stage, r
-// bytes of the rings of an SM, ab attention blocks per SM, ac attention chunk, role only the ops of this role. All
-// variants are measured in turn, several rounds; a line per variant: median microseconds per token.
+// bytes of the rings of an SM, ab attention blocks per SM, ac granules of an attention run, role only the ops of this
+// role. All variants are measured in turn, several rounds; a line per variant: median microseconds per token.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -34,7 +34,7 @@ Variant parse(const std::string& text) {
                                            {"s", &v.choices.gemv.stage_bytes},
                                            {"r", &v.choices.gemv.ring_bytes},
                                            {"ab", &v.choices.attention.blocks_per_sm},
-                                           {"ac", &v.choices.attention.min_chunk}};
+                                           {"ac", &v.choices.attention.min_granules}};
   for (size_t at = 0; at < text.size();) {
     const size_t end = std::min(text.find(',', at), text.size()), equal = text.find('=', at);
     const std::string key = text.substr(at, equal - at), value = text.substr(equal + 1, end - equal - 1);

@@ -26,6 +26,8 @@ CudaExecutable::CudaExecutable(Program program, const CompileOptions& options, c
   machine_.queue.stream = stream_.get();
   machine_.queue.dependent = how.dependent_launch;
   const Planner planner = plan();
+  machine_.layouts = planner.layouts;
+  machine_.quantized = planner.quantized;
   place_state();
   place_activations();
   place_step();
@@ -44,6 +46,9 @@ Planner CudaExecutable::plan() const {
   planner.options = options_;
   planner.device = machine_.device;
   planner.vectors.resize(program_.tables.weights.size());
+  planner.quantized = quantized_values(program_, machine_.device);
+  for (const StateInfo& s : program_.tables.states)
+    planner.layouts.push_back({1, cache_positions(options_.n_ctx), static_cast<uint32_t>(s.width)});
   for (const Node& node : program_.nodes) {
     std::visit(
         [&]<class T>(const T& op) {
@@ -61,11 +66,12 @@ Planner CudaExecutable::plan() const {
 void CudaExecutable::place_state() {
   const std::vector<StateInfo>& states = program_.tables.states;
   uint64_t bytes = 0;
-  for (const StateInfo& s : states) bytes += Cursor::rounded(s.bytes(options_.n_ctx));
+  const uint64_t n_ctx = cache_positions(options_.n_ctx);
+  for (const StateInfo& s : states) bytes += Cursor::rounded(s.bytes(n_ctx));
   state_ = DeviceArena(bytes, "the state (KV cache)");
   state_.clear();
   Cursor cursor(state_.data());
-  for (const StateInfo& s : states) machine_.states.push_back(cursor.take(s.bytes(options_.n_ctx)));
+  for (const StateInfo& s : states) machine_.states.push_back(cursor.take(s.bytes(n_ctx)));
 }
 
 void CudaExecutable::place_activations() {
@@ -150,7 +156,7 @@ void CudaExecutable::place_scratch(const Planner& p) {
 void CudaExecutable::tune() {
   for (auto& [key, matrix] : machine_.matrices) {
     matrix.plain = tune_gemv(matrix.shape, false, machine_.device, machine_.choices.gemv);
-    matrix.normed = tune_gemv(matrix.shape, true, machine_.device, machine_.choices.gemv);
+    matrix.normed = tune_gemv(matrix.shape, true, machine_.device, machine_.choices.gemv, matrix.run_groups);
     if (std::max(matrix.plain.shared_bytes, matrix.normed.shared_bytes) > machine_.device.shared_bytes_per_block)
       fail(ErrorKind::kUnsupported, "a matrix with {} columns needs more shared memory than this device has",
            matrix.shape.n_in);

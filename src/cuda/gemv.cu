@@ -17,7 +17,8 @@ uint32_t pick(uint32_t choice, uint32_t otherwise) { return choice != 0 ? choice
 
 bool gemv_supports(DType type) { return unit_shape(type).cols != 0; }
 
-GemvTuning tune_gemv(const PackedShape& shape, bool with_norm, const DeviceShape& device, const GemvChoice& choice) {
+GemvTuning tune_gemv(const PackedShape& shape, bool with_norm, const DeviceShape& device, const GemvChoice& choice,
+                     uint32_t run_groups) {
   const bool integer = shape.unit.cols == IntegerUnit::kUnitCols;
   const auto padded = static_cast<uint32_t>(shape.n_units() * shape.unit.cols);
   const uint32_t norm = with_norm ? static_cast<uint32_t>(shape.n_in) : 0;
@@ -25,8 +26,10 @@ GemvTuning tune_gemv(const PackedShape& shape, bool with_norm, const DeviceShape
   t.n_warps = pick(choice.n_warps, kWarps);
   t.blocks_per_sm = pick(choice.blocks_per_sm, 1);
   t.units_per_stage = std::max(1U, pick(choice.stage_bytes, kStageBytes) / shape.unit.bytes);
-  t.n_blocks = static_cast<uint32_t>(std::min<uint64_t>(shape.n_groups(), device.n_sm * t.blocks_per_sm));
-  const auto groups = static_cast<uint32_t>((shape.n_groups() + t.n_blocks - 1) / t.n_blocks);
+  t.run_groups = run_groups;
+  const uint64_t n_runs = shape.n_groups() / run_groups;
+  t.n_blocks = static_cast<uint32_t>(std::min<uint64_t>(n_runs, device.n_sm * t.blocks_per_sm));
+  const auto groups = static_cast<uint32_t>((n_runs + t.n_blocks - 1) / t.n_blocks * run_groups);
   // No stage that a warp has nothing to put into.
   const auto warp_units = static_cast<uint32_t>((groups * shape.n_units() + t.n_warps - 1) / t.n_warps);
   t.units_per_stage = std::clamp(warp_units, 1U, t.units_per_stage);
@@ -47,6 +50,7 @@ void fill_geometry(const PackedShape& shape, const GemvTuning& tuning, GemvParam
   params.n_in = static_cast<uint32_t>(shape.n_in);
   params.n_units = static_cast<uint32_t>(shape.n_units());
   params.n_groups = static_cast<uint32_t>(shape.n_groups());
+  params.run_groups = tuning.run_groups;
   params.units_per_stage = tuning.units_per_stage;
   params.n_stages = tuning.n_stages;
 }

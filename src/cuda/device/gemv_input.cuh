@@ -4,7 +4,9 @@
 // nothing but the norm's sum crosses threads.
 #pragma once
 
+#include "cuda/device/async_copy.cuh"
 #include "cuda/device/numeric.cuh"
+#include "cuda/device/quantize.cuh"
 #include "cuda/gemv.h"
 
 namespace stretto::cuda {
@@ -23,8 +25,8 @@ struct GemvInput {
 __device__ __forceinline__ void stage_norm(const GemvParams& p, const GemvInput& in) {
   if (p.norm == nullptr || p.n_in % 4 != 0) return;
   for (uint32_t i = 4 * threadIdx.x; i < p.n_in; i += 4 * blockDim.x) {
-    const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(in.norm + i));
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(p.norm + i) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(in.norm + i)), "l"(p.norm + i)
+                 : "memory");
   }
 }
 
@@ -38,24 +40,17 @@ __device__ __forceinline__ float4 load4(const float* v, uint32_t i, uint32_t n) 
 
 __device__ __forceinline__ float square4(float4 v) { return v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w; }
 
-__device__ __forceinline__ uint32_t magnitude(float v) { return __float_as_uint(v) & 0x7fffffffu; }
-
-__device__ __forceinline__ int quantize(float x, float inverse) {
-  return max(-127, min(127, __float2int_rn(x * inverse)));  // a NaN becomes 0; its block's scale is NaN
-}
-
-// Eight neighbouring lanes hold one block of 32.
-__device__ __forceinline__ void store_quantized(const GemvInput& in, uint32_t i, float4 v) {
-  uint32_t top = max(max(magnitude(v.x), magnitude(v.y)), max(magnitude(v.z), magnitude(v.w)));
-#pragma unroll
-  for (int mask = 4; mask > 0; mask /= 2) top = max(top, __shfl_xor_sync(0xffffffffu, top, mask));
-  const float scale = __uint_as_float(top) * (1.0F / 127);
-  const float inverse = top != 0 ? __fdividef(127, __uint_as_float(top)) : 0;
-  const char4 q =
-      make_char4(static_cast<signed char>(quantize(v.x, inverse)), static_cast<signed char>(quantize(v.y, inverse)),
-                 static_cast<signed char>(quantize(v.z, inverse)), static_cast<signed char>(quantize(v.w, inverse)));
-  *reinterpret_cast<char4*>(in.q + i) = q;
-  if (i % 32 == 0) in.scale[i / 32] = scale;
+// Copies x that its producer has quantised; the block must synchronise before it reads the result.
+__device__ __forceinline__ void copy_quantized(const GemvParams& p, const GemvInput& in) {
+  const auto copy = [](void* to, const void* from, uint32_t valid) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(valid)
+                 : "memory");
+  };
+  for (uint32_t i = 16 * threadIdx.x; i < in.padded; i += 16 * blockDim.x)
+    copy(in.q + i, p.x_quantized.codes + i, i < p.n_in ? 16 : 0);
+  for (uint32_t i = 4 * threadIdx.x; i < in.padded / 32; i += 4 * blockDim.x)
+    copy(in.scale + i, p.x_quantized.scales + i, i < p.n_in / 32 ? 4 * min(4U, p.n_in / 32 - i) : 0);
+  asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
 // Reads x after the dependency wait; the block must synchronise before it reads the result. With a norm, x is only
@@ -63,6 +58,8 @@ __device__ __forceinline__ void store_quantized(const GemvInput& in, uint32_t i,
 // (norm_factor), off the way to the first product.
 template <bool kInteger>
 __device__ __forceinline__ void load_input(const GemvParams& p, const GemvInput& in) {
+  if constexpr (kInteger)
+    if (p.x_quantized.codes != nullptr) return copy_quantized(p, in);
   constexpr uint32_t kAtOnce = 6;
   const uint32_t stride = 4 * blockDim.x;
   float sum = 0;
@@ -82,7 +79,7 @@ __device__ __forceinline__ void load_input(const GemvParams& p, const GemvInput&
         v = make_float4(v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w);
       }
       if constexpr (kInteger) {
-        store_quantized(in, i, v);
+        quantize_four(in.q, in.scale, i, v, true);
       } else {
         *reinterpret_cast<float4*>(in.x + i) = v;
       }

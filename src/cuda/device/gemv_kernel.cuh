@@ -162,11 +162,12 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
   trigger_dependents();
   const uint32_t n_warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const StreamShape shape{Format::kUnitBytes, p.units_per_stage, p.n_stages};
-  const auto first_group = static_cast<uint32_t>(uint64_t{block} * p.n_groups / n_blocks);
-  const auto end_group = static_cast<uint32_t>(uint64_t{block + 1} * p.n_groups / n_blocks);
+  const uint32_t n_runs = p.n_groups / p.run_groups;
+  const uint32_t first_group = block * n_runs / n_blocks * p.run_groups;
+  const uint32_t end_group = (block + 1) * n_runs / n_blocks * p.run_groups;
   const uint32_t padded = p.n_units * Format::kUnitCols;
   const GemvLayout at(Format::kInteger, padded, p.norm != nullptr ? p.n_in : 0, n_warps,
-                      (p.n_groups + n_blocks - 1) / n_blocks, p.n_stages, shape.ring_bytes());
+                      (n_runs + n_blocks - 1) / n_blocks * p.run_groups, p.n_stages, shape.ring_bytes());
   const uint32_t n_block_units = (end_group - first_group) * p.n_units;
   const uint32_t begin = warp * n_block_units / n_warps, end = (warp + 1) * n_block_units / n_warps;
 
@@ -229,7 +230,12 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
       if (o >= p.part[0].n_rows) continue;
       const float gate = total(gate_row) + (p.part[0].bias != nullptr ? p.part[0].bias[o] : 0);
       const float up = total(gate_row + 2) + (p.part[1].bias != nullptr ? p.part[1].bias[o] : 0);
-      p.part[0].out[o] = activate(p.act, gate) * up;
+      const float y = activate(p.act, gate) * up;
+      if (p.out_quantized.codes != nullptr) {
+        quantize_one(p.out_quantized, o, y);  // whole warps: o runs over whole blocks
+      } else {
+        p.part[0].out[o] = y;
+      }
     }
   } else {
     for (uint32_t i = threadIdx.x; i < 4 * n_local; i += blockDim.x) {
