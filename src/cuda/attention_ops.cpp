@@ -131,6 +131,7 @@ bool supports(const RopeAttention& op, const Tables& t) {
          decodes(op.q_norm, t) && decodes(op.k_norm, t);
 }
 void plan(const RopeAttention& op, Planner& p) {
+  p.attended[static_cast<size_t>(op.out.index)] = true;
   p.rope(op.rope);
   p.caches(op.k_cache, op.v_cache, op.n_kv_heads, op.head_dim);
   p.vector(op.q_norm);

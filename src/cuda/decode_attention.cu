@@ -20,11 +20,13 @@ namespace stretto::cuda {
 namespace {
 
 constexpr uint32_t kWarps = 8;
-constexpr uint32_t kRingBytes = 12 << 10;  // of a warp: two kernels of the chain share an SM
 constexpr float kLog2E = 1.4426950408889634F;
 
+// Of a warp, in halves of a granule: measured, at each head size the next larger or smaller ring is slower.
 template <int kHeadDim>
-using Stream = CacheStream<kHeadDim * 2, kRingBytes / (kCacheGranule * kHeadDim * 2), kWarps>;
+constexpr uint32_t kStages = kHeadDim == 64 ? 4 : 3;
+template <int kHeadDim>
+using Stream = CacheStream<kHeadDim * 2, kStages<kHeadDim>, kWarps>;
 
 // The granules of one block.
 struct Run {
@@ -99,7 +101,7 @@ struct alignas(16) Shared {
   float scratch[kWarps][kHeadDim];
   float unscale[kHeadsPerBlock];
   float top[kWarps][kHeadsPerBlock], sum[kWarps][kHeadsPerBlock];
-  uint64_t barriers[kWarps][kRingBytes / (kCacheGranule * kHeadDim * 2)];
+  uint64_t barriers[kWarps][kStages<kHeadDim>];
   bool is_last;
 };
 
@@ -177,7 +179,7 @@ __device__ __forceinline__ void complete_granule(uint32_t half, const T* new_row
 
 // Joins the warps of the block that had positions: unnormalised result of four dimensions of a head, at `quad` of the
 // group, and the head's maximum and sum.
-template <class S>
+template <uint32_t kRingBytes, class S>
 __device__ __forceinline__ float4 join_warps(const S& s, const uint8_t* rings, uint32_t n_busy, uint32_t head,
                                              uint32_t quad, float2* top_and_sum) {
   float tops[kWarps], t = s.top[0][head];
@@ -206,7 +208,7 @@ __device__ __forceinline__ void store_result(const DecodeAttentionParams& p, uin
   const float scale = 1 / sum;
   y = make_float4(y.x * scale, y.y * scale, y.z * scale, y.w * scale);
   if (p.out_quantized.codes != nullptr) {
-    quantize_four(p.out_quantized.codes, p.out_quantized.scales, static_cast<uint32_t>(at), y, store);
+    quantize_four(p.out_quantized.codes + at, p.out_quantized.scales + at / 32, y, store);
   } else if (store) {
     *reinterpret_cast<float4*>(p.out + at) = y;
   }
@@ -261,8 +263,9 @@ __device__ __forceinline__ void join_runs(const DecodeAttentionParams& p, uint32
 }
 
 template <class T, int kHeadDim>
-__global__ void __launch_bounds__(32 * kWarps, 1)
+__global__ void __launch_bounds__(32 * kWarps, 2)
     decode_attention_kernel(const __grid_constant__ DecodeAttentionParams p) {
+  constexpr uint32_t kRingBytes = Stream<kHeadDim>::kRingBytes;
   extern __shared__ __align__(128) uint8_t rings[];
   __shared__ Shared<T, kHeadDim> s;
   trigger_dependents();
@@ -293,14 +296,15 @@ __global__ void __launch_bounds__(32 * kWarps, 1)
   const uint32_t n_busy = min(kWarps, run.end - run.begin);
   if (warp < n_busy) {
     HeadSoftmax<T, kHeadDim> softmax;
-    softmax.load_queries(s.q, s.unscale, n_heads, lane);
+    softmax.unscale = s.unscale[lane / 4];
+    softmax.is_used = lane / 4 < n_heads;
     for (uint32_t granule = run.begin + warp; granule < run.end; granule += kWarps) {
       const uint32_t from = granule * kCacheGranule, n_valid = min(position + 1 - from, kCacheGranule);
       const bool is_last = run.owns_new && granule + 1 == run.end;
       float weights[4];
       uint32_t half = stream.acquire();
       if (is_last && appends) complete_granule<T, kHeadDim>(half, s.new_row[0], n_valid, lane);
-      softmax.scores(half, lane, weights);
+      softmax.scores(s.q, half, lane, weights);
       stream.release();
       softmax.weigh(weights, static_cast<int>(run.first_position - from), static_cast<int>(n_valid), lane);
       half = stream.acquire();
@@ -315,7 +319,7 @@ __global__ void __launch_bounds__(32 * kWarps, 1)
   const uint64_t at = (uint64_t{t} * p.n_heads + first_head) * kHeadDim;
   const uint32_t n_quads = n_heads * kHeadDim / 4, quad = min(threadIdx.x, n_quads - 1), head = quad / (kHeadDim / 4);
   float2 top_and_sum;
-  const float4 y = join_warps(s, rings, n_busy, head, quad, &top_and_sum);
+  const float4 y = join_warps<kRingBytes>(s, rings, n_busy, head, quad, &top_and_sum);
   const bool has_quad = threadIdx.x < n_quads;
   if (run.n_active == 1) return store_result(p, at + 4 * quad, y, top_and_sum.y, has_quad);
   if (has_quad) {
@@ -383,8 +387,9 @@ void prepare_decode_attention(const DeviceShape& device) {
 
 void launch_decode_attention(Queue& queue, DType cache_type, uint32_t n_tokens, const DecodeAttentionParams& params) {
   const dim3 grid(n_head_groups(params.n_heads, params.n_kv_heads), params.n_splits, n_tokens);
+  const uint32_t ring_bytes = params.head_dim == 64 ? Stream<64>::kRingBytes : Stream<128>::kRingBytes;
   visit_kernel(cache_type, params.head_dim,
-               [&](auto kernel) { launch_kernel(queue, kernel, grid, 32 * kWarps, kWarps * kRingBytes, params); });
+               [&](auto kernel) { launch_kernel(queue, kernel, grid, 32 * kWarps, kWarps * ring_bytes, params); });
 }
 
 }  // namespace stretto::cuda

@@ -24,6 +24,7 @@ struct GemvTuning {
 // What a caller may fix instead of tune(): zeros leave the choice. For measurements.
 struct GemvChoice {
   uint32_t n_warps = 0, blocks_per_sm = 0, stage_bytes = 0, ring_bytes = 0;
+  bool beside_attention = false;  // not a choice: leave room on the SM for attention
 };
 
 // run_groups divides the groups of the matrix.

@@ -83,7 +83,7 @@ void plan_product(const Product& product, Planner& p) {
   p.vector(product.norm);
   for (const Part& part : product.parts()) p.vector(part.bias);
   const MatrixKey key = product.key();
-  p.matrix(key);
+  p.matrix(key, 1, p.attended[static_cast<size_t>(product.x.index)]);
   plan_dense(p, matrix_shape(key, p.tables()), p.max_rows(product.x));
 }
 
@@ -178,7 +178,7 @@ void run_product(const Product& product, Machine& m) {
 
 void run_pair(const Product& first, const Product& second, Machine& m) {
   const Matrix &a = m.matrix(first.key()), &b = m.matrix(second.key());
-  const GemvPairTuning tuning = tune_gemv_pair(a.shape, b.shape, bool{first.norm}, m.device, m.choices.gemv);
+  const GemvPairTuning tuning = tune_gemv_pair(a.shape, b.shape, bool{first.norm}, m.device, m.choices.of(a));
   for (uint64_t r = 0; r < m.rows(first.x); ++r)
     launch_gemv_pair(m.queue, a.shape, b.shape, tuning,
                      {.first = row_params(first, a, r, m), .second = row_params(second, b, r, m)});

@@ -36,6 +36,8 @@ struct Matrix {
   PackedShape shape;
   const uint8_t* data = nullptr;
   uint32_t run_groups = 1;
+  bool beside_attention = false;  // the kernel before it is attention
+  std::string role = {};
   GemvTuning plain, normed;
 };
 
@@ -48,8 +50,16 @@ struct RopeTableRows {
 // Measurements may fix what tune() would choose, and leave out all ops but those of one role.
 struct Choices {
   GemvChoice gemv = {};
+  std::map<std::string, GemvChoice> gemv_of_role = {};  // before `gemv`
   DecodeAttentionChoice attention = {};
   std::string only_role = {};
+
+  GemvChoice of(const Matrix& matrix) const {
+    const auto found = gemv_of_role.find(matrix.role);
+    GemvChoice choice = found != gemv_of_role.end() ? found->second : gemv;
+    choice.beside_attention = matrix.beside_attention;
+    return choice;
+  }
 };
 
 struct Machine {
@@ -114,10 +124,14 @@ struct Planner {
   struct PlannedMatrix {
     MatrixKey key;
     uint32_t run_groups = 1;
+    bool beside_attention = false;
+    std::string role = {};
   };
   std::vector<PlannedMatrix> matrices;
   std::vector<bool> vectors;         // per WeightId
   std::vector<bool> quantized;       // per ValueId
+  std::vector<bool> attended;        // per ValueId: the result of an attention
+  std::string role;                  // of the node that is being planned
   std::vector<CacheLayout> layouts;  // per StateId, as the attention that reads it says
   std::vector<std::shared_ptr<const RopeTable>> ropes;
   uint64_t dense_x_bytes = 0, dense_w_bytes = 0, wide_bytes = 0, rotated_bytes = 0, partial_bytes = 0;
@@ -139,9 +153,10 @@ struct Planner {
   void rope(const std::shared_ptr<const RopeTable>& table) {
     if (std::find(ropes.begin(), ropes.end(), table) == ropes.end()) ropes.push_back(table);
   }
-  void matrix(const MatrixKey& key, uint32_t run_groups = 1) {
+  void matrix(const MatrixKey& key, uint32_t run_groups = 1, bool beside_attention = false) {
     const auto same = [&](const PlannedMatrix& m) { return m.key == key; };
-    if (std::none_of(matrices.begin(), matrices.end(), same)) matrices.push_back({key, run_groups});
+    if (std::none_of(matrices.begin(), matrices.end(), same))
+      matrices.push_back({key, run_groups, beside_attention, role});
   }
 };
 

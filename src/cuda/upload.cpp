@@ -117,7 +117,7 @@ DeviceArena upload_weights(const Planner& planner, int n_threads, Machine& m) {
   DeviceArena arena(bytes, "weights");
   Cursor cursor(arena.data());
   Uploader uploader(n_threads, std::min(kMaxBufferBytes, std::max<uint64_t>(bytes, 1)));
-  for (const auto& [key, run_groups] : planner.matrices) {
+  for (const auto& [key, run_groups, beside_attention, role] : planner.matrices) {
     const PackedShape shape = matrix_shape(key, t);
     std::byte* const to = cursor.take(shape.bytes());
     std::vector<StoredRows> stored;
@@ -127,6 +127,8 @@ DeviceArena upload_weights(const Planner& planner, int n_threads, Machine& m) {
     m.matrices[key] = {.shape = shape,
                        .data = reinterpret_cast<const uint8_t*>(to),
                        .run_groups = run_groups,
+                       .beside_attention = beside_attention,
+                       .role = role,
                        .plain = {},
                        .normed = {}};
   }

@@ -15,7 +15,7 @@ namespace stretto::cuda {
 struct GemvInput {
   float* norm;     // [n_in], staged early; unused without a norm
   float* scratch;  // [32]
-  int8_t* q;       // integer formats: [padded]
+  int8_t* q;       // integer formats: [padded], element i at code_at(i)
   float* scale;    // integer formats: [padded / 32]
   float* x;        // float formats: [padded]
   uint32_t padded;
@@ -40,14 +40,23 @@ __device__ __forceinline__ float4 load4(const float* v, uint32_t i, uint32_t n) 
 
 __device__ __forceinline__ float square4(float4 v) { return v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w; }
 
+// Where the codes of element i lie: formats whose lanes take 32 columns have the lower halves of sixteen blocks in
+// front of the upper ones, so that neighbouring lanes read neighbouring 16 bytes.
+template <bool kWide>
+__device__ __forceinline__ uint32_t code_at(uint32_t i) {
+  if constexpr (!kWide) return i;
+  return i / 512 * 512 + i / 16 % 2 * 256 + i % 512 / 32 * 16 + i % 16;
+}
+
 // Copies x that its producer has quantised; the block must synchronise before it reads the result.
+template <bool kWide>
 __device__ __forceinline__ void copy_quantized(const GemvParams& p, const GemvInput& in) {
   const auto copy = [](void* to, const void* from, uint32_t valid) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(valid)
                  : "memory");
   };
   for (uint32_t i = 16 * threadIdx.x; i < in.padded; i += 16 * blockDim.x)
-    copy(in.q + i, p.x_quantized.codes + i, i < p.n_in ? 16 : 0);
+    copy(in.q + code_at<kWide>(i), p.x_quantized.codes + i, i < p.n_in ? 16 : 0);
   for (uint32_t i = 4 * threadIdx.x; i < in.padded / 32; i += 4 * blockDim.x)
     copy(in.scale + i, p.x_quantized.scales + i, i < p.n_in / 32 ? 4 * min(4U, p.n_in / 32 - i) : 0);
   asm volatile("cp.async.wait_all;" ::: "memory");
@@ -56,10 +65,10 @@ __device__ __forceinline__ void copy_quantized(const GemvParams& p, const GemvIn
 // Reads x after the dependency wait; the block must synchronise before it reads the result. With a norm, x is only
 // multiplied with the norm's weights here: 1 / rms is a factor of the whole result and is applied at the end
 // (norm_factor), off the way to the first product.
-template <bool kInteger>
+template <bool kInteger, bool kWide>
 __device__ __forceinline__ void load_input(const GemvParams& p, const GemvInput& in) {
   if constexpr (kInteger)
-    if (p.x_quantized.codes != nullptr) return copy_quantized(p, in);
+    if (p.x_quantized.codes != nullptr) return copy_quantized<kWide>(p, in);
   constexpr uint32_t kAtOnce = 6;
   const uint32_t stride = 4 * blockDim.x;
   float sum = 0;
@@ -79,7 +88,7 @@ __device__ __forceinline__ void load_input(const GemvParams& p, const GemvInput&
         v = make_float4(v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w);
       }
       if constexpr (kInteger) {
-        quantize_four(in.q, in.scale, i, v, true);
+        quantize_four(in.q + code_at<kWide>(i), in.scale + i / 32, v, true);
       } else {
         *reinterpret_cast<float4*>(in.x + i) = v;
       }
@@ -91,11 +100,12 @@ __device__ __forceinline__ void load_input(const GemvParams& p, const GemvInput&
 }
 
 // What the products with the input have to be multiplied with.
+template <uint32_t kMostWarps>
 __device__ __forceinline__ float norm_factor(const GemvParams& p, const GemvInput& in) {
   if (p.norm == nullptr) return 1;
   float sum = 0;
 #pragma unroll
-  for (uint32_t w = 0; w < 8; ++w) sum += w < blockDim.x / 32 ? in.scratch[w] : 0;
+  for (uint32_t w = 0; w < kMostWarps; ++w) sum += w < blockDim.x / 32 ? in.scratch[w] : 0;
   return rms_factor(sum, p.n_in, p.eps);
 }
 

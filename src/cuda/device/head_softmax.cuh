@@ -38,28 +38,10 @@ struct HeadSoftmax {
   static constexpr uint32_t kRowBytes = kHeadDim * 2;
   static constexpr bool kThird = kSplitParts<T> == 3;
 
-  uint32_t q[kSteps][4];
-  uint32_t q_third[kThird ? kSteps : 1][2];
   float acc[kTiles][4] = {};          // c layout of device/mma.cuh: head g, and its low part
   float top = kLowestScore, sum = 0;  // of head g; `sum` over the lane's own positions only
   float unscale;                      // of head g's queries
   bool is_used;                       // there is a head g
-
-  __device__ __forceinline__ void load_queries(const QueryTiles<T, kHeadDim>& tiles, const float* unscales,
-                                               uint32_t n_heads, uint32_t lane) {
-    unscale = unscales[lane / 4];
-    is_used = lane / 4 < n_heads;
-#pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      // Tiles in the order of a: rows 0 .. 7 and 8 .. 15 of eight columns, then of the next eight.
-      load_tiles(q[step], shared_address(&tiles.rows[lane % 16][16 * step + lane / 16 * 8]));
-      if constexpr (kThird) {
-        const auto* row = &tiles.rows[16 + lane / 4][16 * step + lane % 4 * 2];
-        q_third[step][0] = *reinterpret_cast<const uint32_t*>(row);
-        q_third[step][1] = *reinterpret_cast<const uint32_t*>(row + 8);
-      }
-    }
-  }
 
   // a with the third part in its upper rows and nothing below.
   __device__ __forceinline__ static void multiply_third(float (&c)[4], uint32_t a0, uint32_t a2, uint32_t b0,
@@ -68,19 +50,28 @@ struct HeadSoftmax {
     multiply_add<T>(c, a, b0, b1);
   }
 
-  // Scores of the granule's positions 2 i, 2 i + 1, 8 + 2 i and 9 + 2 i for head g.
-  __device__ __forceinline__ void scores(uint32_t keys, uint32_t lane, float (&s)[4]) const {
+  // Scores of the granule's positions 2 i, 2 i + 1, 8 + 2 i and 9 + 2 i for head g. The queries are read anew each
+  // time: registers are what decides how many kernels share an SM.
+  __device__ __forceinline__ void scores(const QueryTiles<T, kHeadDim>& queries, uint32_t keys, uint32_t lane,
+                                         float (&s)[4]) const {
     float c[2][4] = {};
     // Tiles: positions 0 .. 7, dimensions 0 .. 7 and 8 .. 15 of the step; then positions 8 .. 15.
     const uint32_t row = lane / 16 * 8 + lane % 8, chunk = lane / 8 % 2;
+    // In the order of a: rows 0 .. 7 and 8 .. 15 of eight columns, then of the next eight.
+    const uint32_t query = shared_address(&queries.rows[lane % 16][lane / 16 * 8]);
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
-      uint32_t b[4];
+      uint32_t a[4], b[4];
+      load_tiles(a, query + 32 * step);
       load_tiles(b, keys + row * kRowBytes + ((2 * step + chunk) ^ (row % 8)) * 16);
 #pragma unroll
       for (int tile = 0; tile < 2; ++tile) {
-        multiply_add<T>(c[tile], q[step], b[2 * tile], b[2 * tile + 1]);
-        if constexpr (kThird) multiply_third(c[tile], q_third[step][0], q_third[step][1], b[2 * tile], b[2 * tile + 1]);
+        multiply_add<T>(c[tile], a, b[2 * tile], b[2 * tile + 1]);
+        if constexpr (kThird) {
+          const T* third = &queries.rows[16 + lane / 4][16 * step + lane % 4 * 2];
+          multiply_third(c[tile], *reinterpret_cast<const uint32_t*>(third),
+                         *reinterpret_cast<const uint32_t*>(third + 8), b[2 * tile], b[2 * tile + 1]);
+        }
       }
     }
 #pragma unroll
