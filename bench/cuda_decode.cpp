@@ -4,8 +4,9 @@
 //   cuda_decode MODEL.gguf DEPTH TOKENS [VARIANT...]
 //
 // A variant is a list of key=value with commas, over the defaults: w warps, b blocks per SM, s bytes of a stage, r
-// bytes of the rings of an SM, ab attention blocks per SM, ac attention chunk, role only the ops of this role. All
-// variants are measured in turn, several rounds; a line per variant: median microseconds per token.
+// bytes of the rings of an SM (each also as ROLE.key for the matrices of one role), ab attention blocks per SM, ac
+// granules of an attention run, role only the ops of this role. All variants are measured in turn, several rounds; a
+// line per variant: median microseconds per token.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -29,15 +30,17 @@ struct Variant {
 
 Variant parse(const std::string& text) {
   Variant v{.text = text, .choices = {}, .us = {}};
-  std::map<std::string, uint32_t*> numbers{{"w", &v.choices.gemv.n_warps},
-                                           {"b", &v.choices.gemv.blocks_per_sm},
-                                           {"s", &v.choices.gemv.stage_bytes},
-                                           {"r", &v.choices.gemv.ring_bytes},
-                                           {"ab", &v.choices.attention.blocks_per_sm},
-                                           {"ac", &v.choices.attention.min_chunk}};
+  std::map<std::string, uint32_t*> numbers{{"ab", &v.choices.attention.blocks_per_sm},
+                                           {"ac", &v.choices.attention.min_granules}};
   for (size_t at = 0; at < text.size();) {
     const size_t end = std::min(text.find(',', at), text.size()), equal = text.find('=', at);
     const std::string key = text.substr(at, equal - at), value = text.substr(equal + 1, end - equal - 1);
+    const size_t dot = key.find('.');
+    cuda::GemvChoice& gemv = dot == std::string::npos ? v.choices.gemv : v.choices.gemv_of_role[key.substr(0, dot)];
+    const std::map<std::string, uint32_t*> tuning{
+        {"w", &gemv.n_warps}, {"b", &gemv.blocks_per_sm}, {"s", &gemv.stage_bytes}, {"r", &gemv.ring_bytes}};
+    const std::string name = dot == std::string::npos ? key : key.substr(dot + 1);
+    if (tuning.contains(name)) *tuning.at(name) = static_cast<uint32_t>(std::stoul(value));
     if (key == "role") v.choices.only_role = value;
     if (numbers.contains(key)) *numbers[key] = static_cast<uint32_t>(std::stoul(value));
     at = end + 1;

@@ -24,30 +24,31 @@ __global__ void __launch_bounds__(32 * kWarps) attention_kernel(AttentionParams 
   const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, head = blockIdx.x, t = blockIdx.y;
   const uint32_t position = static_cast<uint32_t>(*p.position) + t;
   const uint32_t start = p.window != 0 && position + 1 > p.window ? position + 1 - p.window : 0;
-  const uint64_t stride = uint64_t{p.n_kv_heads} * p.head_dim;
-  const uint64_t column = uint64_t{head / (p.n_heads / p.n_kv_heads)} * p.head_dim;
-  const uint64_t row = (uint64_t{t} * p.n_heads + head) * p.head_dim;
+  const uint32_t head_dim = p.layout.head_dim, kv_head = head / (p.n_heads / p.layout.n_kv_heads);
+  const uint64_t row = (uint64_t{t} * p.n_heads + head) * head_dim;
   float q[kPerLane], acc[kPerLane];
 #pragma unroll
   for (uint32_t i = 0; i < kPerLane; ++i) {
-    q[i] = lane + 32 * i < p.head_dim ? p.q[row + lane + 32 * i] * p.scale : 0;
+    q[i] = lane + 32 * i < head_dim ? p.q[row + lane + 32 * i] * p.scale : 0;
     acc[i] = 0;
   }
   float top = -1e30F, sum = 0;
   for (uint32_t at = start + warp; at <= position; at += kWarps) {
-    const T* k = static_cast<const T*>(p.k_cache) + at * stride + column;
-    const T* v = static_cast<const T*>(p.v_cache) + at * stride + column;
+    const uint64_t cached = p.layout.row(kv_head, at);
+    const T* k = static_cast<const T*>(p.k_cache) + cached;
+    const T* v = static_cast<const T*>(p.v_cache) + cached;
+    const auto column = [&](uint32_t i) { return CacheLayout::column(at, lane + 32 * i, head_dim, sizeof(T)); };
     float dot = 0;
 #pragma unroll
     for (uint32_t i = 0; i < kPerLane; ++i)
-      if (lane + 32 * i < p.head_dim) dot += q[i] * value(k[lane + 32 * i]);
+      if (lane + 32 * i < head_dim) dot += q[i] * value(k[column(i)]);
     const float score = warp_sum(dot), new_top = fmaxf(top, score);
     const float shrink = expf(top - new_top), weight = expf(score - new_top);
     top = new_top;
     sum = sum * shrink + weight;
 #pragma unroll
     for (uint32_t i = 0; i < kPerLane; ++i)
-      if (lane + 32 * i < p.head_dim) acc[i] = acc[i] * shrink + weight * value(v[lane + 32 * i]);
+      if (lane + 32 * i < head_dim) acc[i] = acc[i] * shrink + weight * value(v[column(i)]);
   }
   if (lane == 0) {
     tops[warp] = top;
@@ -55,9 +56,9 @@ __global__ void __launch_bounds__(32 * kWarps) attention_kernel(AttentionParams 
   }
 #pragma unroll
   for (uint32_t i = 0; i < kPerLane; ++i)
-    if (lane + 32 * i < p.head_dim) results[warp][lane + 32 * i] = acc[i];
+    if (lane + 32 * i < head_dim) results[warp][lane + 32 * i] = acc[i];
   __syncthreads();
-  for (uint32_t d = threadIdx.x; d < p.head_dim; d += blockDim.x) {
+  for (uint32_t d = threadIdx.x; d < head_dim; d += blockDim.x) {
     float most = tops[0];
     for (int w = 1; w < kWarps; ++w) most = fmaxf(most, tops[w]);
     float total = 0, y = 0;

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "cuda/cache_layout.h"
 #include "cuda/launch.h"
 
 namespace stretto::cuda {
@@ -16,7 +17,8 @@ struct AttentionParams {
   const void* v_cache = nullptr;
   float* out = nullptr;
   const int32_t* position = nullptr;  // of the first token, device
-  uint32_t n_heads = 0, n_kv_heads = 0, head_dim = 0, window = 0;
+  CacheLayout layout = {};
+  uint32_t n_heads = 0, window = 0;
   float scale = 0;
 };
 void launch_attention(Queue& queue, DType cache_type, uint32_t n_tokens, const AttentionParams& params);

@@ -20,6 +20,7 @@ DecodeAttentionParams attention_params(const RopeAttention& op, const Machine& m
           .k_norm = m.vector(op.k_norm),
           .k_cache = m.cache(op.k_cache),
           .v_cache = m.cache(op.v_cache),
+          .n_ctx = m.layout(op.k_cache).n_ctx,
           .out = m.value(op.out),
           .rows = m.rope(op.rope.get()).rows,
           .apply_temperature = op.rope->temperature_beta != 0,
@@ -43,12 +44,13 @@ void run_token_by_token(const RopeAttention& op, Machine& m) {
     p.k = m.value(op.k) + t * m.width(op.k);
     p.v = m.value(op.v) + t * m.width(op.v);
     p.out += t * m.width(op.out);
+    p.out_quantized = m.quantized_row(op.out, t);
     p.rows.cos += t * p.rows.n_pairs;
     p.rows.sin += t * p.rows.n_pairs;
     p.rows.temperature += t;
     p.first_token = u32(t);
     p.n_splits = tuning.n_splits;
-    p.min_chunk = tuning.min_chunk;
+    p.min_granules = tuning.min_granules;
     launch_decode_attention(m.queue, m.tables()[op.k_cache].type, 1, p);
   }
 }
@@ -75,7 +77,7 @@ void run_together(const RopeAttention& op, Machine& m) {
                     .k_cache = m.cache(op.k_cache),
                     .v_cache = m.cache(op.v_cache),
                     .position = m.position(),
-                    .width = u32(m.width(op.k))});
+                    .layout = m.layout(op.k_cache)});
   launch_decode_attention(m.queue, m.tables()[op.k_cache].type, u32(m.n_tokens), attention_params(op, m));
 }
 
@@ -104,13 +106,13 @@ void run(const KvAppend& op, Machine& m) {
                     .k_cache = m.cache(op.k_cache),
                     .v_cache = m.cache(op.v_cache),
                     .position = m.position(),
-                    .width = u32(m.width(op.k))});
+                    .layout = m.layout(op.k_cache)});
 }
 
 bool supports(const Attention& op, const Tables& t) {
   return is_cache_type(t[op.k_cache].type) && t[op.k_cache].type == t[op.v_cache].type && op.head_dim <= kMaxHeadDim;
 }
-void plan(const Attention&, Planner&) {}
+void plan(const Attention& op, Planner& p) { p.caches(op.k_cache, op.v_cache, op.n_kv_heads, op.head_dim); }
 void run(const Attention& op, Machine& m) {
   launch_attention(m.queue, m.tables()[op.k_cache].type, u32(m.n_tokens),
                    {.q = m.value(op.q),
@@ -118,9 +120,8 @@ void run(const Attention& op, Machine& m) {
                     .v_cache = m.cache(op.v_cache),
                     .out = m.value(op.out),
                     .position = m.position(),
+                    .layout = m.layout(op.k_cache),
                     .n_heads = u32(op.n_heads),
-                    .n_kv_heads = u32(op.n_kv_heads),
-                    .head_dim = u32(op.head_dim),
                     .window = u32(op.window),
                     .scale = op.scale});
 }
@@ -130,7 +131,9 @@ bool supports(const RopeAttention& op, const Tables& t) {
          decodes(op.q_norm, t) && decodes(op.k_norm, t);
 }
 void plan(const RopeAttention& op, Planner& p) {
+  p.attended[static_cast<size_t>(op.out.index)] = true;
   p.rope(op.rope);
+  p.caches(op.k_cache, op.v_cache, op.n_kv_heads, op.head_dim);
   p.vector(op.q_norm);
   p.vector(op.k_norm);
   p.rotated_bytes = std::max(p.rotated_bytes, p.options.max_tokens * p.tables()[op.k].width * sizeof(float));

@@ -1,122 +1,217 @@
 // Head norms + rotary embedding + cache append + attention.
 //
-// Parallel over: groups of up to four query heads that share a key/value head (x), runs of the context (y), tokens (z).
-// A block's eight warps take positions in turn; the last block of a group to arrive joins the runs. How many runs there
-// are follows from the length, which is read on the device: the same launch serves every position, and blocks without
-// positions leave at once.
-// Bytes: the visible keys and values once per group of heads. The first rows are loaded before the wait: they were
-// written by earlier tokens.
-// Limits: head_dim 64 or 128; caches of F32, F16, BF16.
+// Parallel over: groups of up to eight query heads that share a key/value head (x), runs of the context (y), tokens
+// (z). A block's eight warps take granules of sixteen positions in turn, each through a ring of its own; the last block
+// of a group to arrive joins the runs. How many runs there are follows from the length, which is read on the device:
+// the same launch serves every position, and blocks without positions leave at once. Bytes: the visible keys and values
+// once per group of heads. The rings are filled before the wait: what they hold was written by earlier tokens. Limits:
+// head_dim 64 or 128; caches of F16 and BF16.
 #include <algorithm>
 
 #include "cuda/decode_attention.h"
+#include "cuda/device/cache_stream.cuh"
 #include "cuda/device/dependency.cuh"
 #include "cuda/device/head_softmax.cuh"
 #include "cuda/device/numeric.cuh"
+#include "cuda/device/quantize.cuh"
+#include "cuda/device/store.cuh"
 
 namespace stretto::cuda {
 namespace {
 
-constexpr int kWarps = 8;
+constexpr uint32_t kWarps = 8;
 constexpr float kLog2E = 1.4426950408889634F;
-constexpr float kLowest = -1e30F;  // a finite maximum of nothing
 
-// The positions of one block.
+// Of a warp, in halves of a granule: measured, at each head size the next larger or smaller ring is slower.
+template <int kHeadDim>
+constexpr uint32_t kStages = kHeadDim == 64 ? 4 : 3;
+template <int kHeadDim>
+using Stream = CacheStream<kHeadDim * 2, kStages<kHeadDim>, kWarps>;
+
+// The granules of one block.
 struct Run {
   uint32_t begin, end, n_active;
-  bool owns_new;  // the step's own position is the last one
+  uint32_t first_position;  // that counts at all
+  bool owns_new;            // the step's own position is in the last granule
 };
 
-__device__ __forceinline__ Run run_of(const DecodeAttentionParams& p, uint32_t position, uint32_t granule) {
-  const uint32_t start = p.window != 0 && position + 1 > p.window ? position + 1 - p.window : 0;
-  const uint32_t count = position + 1 - start;
-  uint32_t chunk = max(p.min_chunk, (count + p.n_splits - 1) / p.n_splits);
-  if (p.n_splits == 1) chunk = count;
-  chunk = (chunk + granule - 1) / granule * granule;
+__device__ __forceinline__ Run run_of(const DecodeAttentionParams& p, uint32_t position) {
   Run run;
-  run.n_active = (count + chunk - 1) / chunk;
-  run.begin = start + blockIdx.y * chunk;
-  run.end = min(run.begin + chunk, position + 1);
+  run.first_position = p.window != 0 && position + 1 > p.window ? position + 1 - p.window : 0;
+  const uint32_t first = run.first_position / kCacheGranule, count = position / kCacheGranule + 1 - first;
+  run.n_active = min(p.n_splits, (count + p.min_granules - 1) / p.min_granules);
+  run.begin = first + blockIdx.y * count / run.n_active;
+  run.end = first + (blockIdx.y + 1) * count / run.n_active;
   run.owns_new = blockIdx.y + 1 == run.n_active;
   return run;
 }
 
-// The norm's weights that a lane will need, ahead of the wait.
+// A lane's dimensions lane + 32 i of a head.
 template <int kHeadDim>
-struct LaneNorm {
+struct LaneValues {
   static constexpr int kPer = kHeadDim / 32;
-  float w[kPer];
-  bool present;
-  __device__ __forceinline__ LaneNorm(const float* norm, uint32_t lane) : present(norm != nullptr) {
-#pragma unroll
-    for (int i = 0; i < kPer; ++i) w[i] = present ? norm[lane + 32 * i] : 1;
-  }
+  float v[kPer];
 };
 
-// One head by one warp: x (device) normalised, rotated and multiplied with `factor`, into to[head_dim] (shared).
 template <int kHeadDim>
-__device__ __forceinline__ void prepare_head(const DecodeAttentionParams& p, const float* x,
-                                             const LaneNorm<kHeadDim>& norm, uint32_t t, float factor, float* to,
-                                             uint32_t lane) {
-  constexpr int kPer = kHeadDim / 32;
+__device__ __forceinline__ LaneValues<kHeadDim> load_norm(const float* norm, uint32_t lane) {
+  LaneValues<kHeadDim> w;
+#pragma unroll
+  for (int i = 0; i < w.kPer; ++i) w.v[i] = norm != nullptr ? norm[lane + 32 * i] : 1;
+  return w;
+}
+
+// One head by one warp: x (device) normalised and rotated; `scratch` [kHeadDim] is shared memory of the warp.
+template <int kHeadDim>
+__device__ __forceinline__ LaneValues<kHeadDim> prepare_head(const DecodeAttentionParams& p, const float* x,
+                                                             const LaneValues<kHeadDim>& norm, bool has_norm,
+                                                             uint32_t t, float* scratch, uint32_t lane) {
+  constexpr int kPer = LaneValues<kHeadDim>::kPer;
   const uint32_t n = p.rows.n_pairs;
-  float v[kPer], cos[kPer], sin[kPer], sum = 0;
+  LaneValues<kHeadDim> y;
+  float cos[kPer], sin[kPer], sum = 0;
   // Everything that has to be fetched, at once.
 #pragma unroll
   for (int i = 0; i < kPer; ++i) {
     const uint32_t d = lane + 32 * i, pair = d < n ? d : d - n;
-    v[i] = x[d];
+    y.v[i] = x[d];
     cos[i] = d < 2 * n ? p.rows.cos[t * n + pair] : 1;
     sin[i] = d < 2 * n ? p.rows.sin[t * n + pair] : 0;
   }
 #pragma unroll
-  for (int i = 0; i < kPer; ++i) sum += v[i] * v[i];
-  const float r = norm.present ? rms_factor(warp_sum(sum), kHeadDim, p.eps) : 1;
+  for (int i = 0; i < kPer; ++i) sum += y.v[i] * y.v[i];
+  const float r = has_norm ? rms_factor(warp_sum(sum), kHeadDim, p.eps) : 1;
 #pragma unroll
-  for (int i = 0; i < kPer; ++i) to[lane + 32 * i] = v[i] *= r * norm.w[i];
+  for (int i = 0; i < kPer; ++i) scratch[lane + 32 * i] = y.v[i] *= r * norm.v[i];
   __syncwarp();
 #pragma unroll
   for (int i = 0; i < kPer; ++i) {
     const uint32_t d = lane + 32 * i;
-    if (d < n) v[i] = v[i] * cos[i] - to[d + n] * sin[i];
-    if (d >= n && d < 2 * n) v[i] = to[d - n] * sin[i] + v[i] * cos[i];
-    v[i] *= factor;
+    if (d < n) y.v[i] = y.v[i] * cos[i] - scratch[d + n] * sin[i];
+    if (d >= n && d < 2 * n) y.v[i] = scratch[d - n] * sin[i] + y.v[i] * cos[i];
   }
   __syncwarp();
-#pragma unroll
-  for (int i = 0; i < kPer; ++i) to[lane + 32 * i] = v[i];
+  return y;
 }
 
 template <class T, int kHeadDim>
 struct alignas(16) Shared {
-  float q[kHeadsPerBlock][kHeadDim];
-  float rotated[kHeadDim];
-  T new_k[kHeadDim], new_v[kHeadDim];
+  QueryTiles<T, kHeadDim> q;
+  T new_row[2][kHeadDim];  // of keys and values
+  float scratch[kWarps][kHeadDim];
+  float unscale[kHeadsPerBlock];
   float top[kWarps][kHeadsPerBlock], sum[kWarps][kHeadsPerBlock];
-  float acc[kWarps][kHeadsPerBlock][kHeadDim];
+  uint64_t barriers[kWarps][kStages<kHeadDim>];
   bool is_last;
 };
 
-// Joins the warps of the block that had positions: unnormalised result of (head, d), its maximum and sum.
-template <class S>
-__device__ __forceinline__ float join_warps(const S& s, uint32_t n_busy, uint32_t head, uint32_t d, float* top,
-                                            float* sum) {
+// A query into shared memory, times a power of two that brings its largest part to [128, 256), so that no low part is
+// lost to the smallest numbers of the type.
+template <class T, int kHeadDim>
+__device__ __forceinline__ void store_query(Shared<T, kHeadDim>& s, uint32_t head, LaneValues<kHeadDim> y, float factor,
+                                            uint32_t lane) {
+  float top = 0;
+#pragma unroll
+  for (float& v : y.v) {
+    v *= factor;
+    top = fmaxf(top, fabsf(v));
+  }
+  const uint32_t exponent = __float_as_uint(warp_max(top)) >> 23;  // biased; all ones for infinity
+  const bool in_range = exponent > 7 && exponent < 255;
+  const float scale = in_range ? __uint_as_float((261 - exponent) << 23) : 1;
+#pragma unroll
+  for (int i = 0; i < y.kPer; ++i) s.q.store(head, lane + 32 * i, y.v[i] * scale);
+  if (lane == 0) s.unscale[head] = in_range ? __uint_as_float((exponent - 7) << 23) : 1;
+}
+
+// The block's queries, and the step's own key and value where this block appends them.
+template <class T, int kHeadDim>
+__device__ __forceinline__ void prepare_heads(const DecodeAttentionParams& p, Shared<T, kHeadDim>& s,
+                                              LaneValues<kHeadDim> norm, uint32_t first_head, uint32_t n_heads,
+                                              uint32_t kv_head, uint32_t position, bool appends, bool writes) {
+  const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, t = blockIdx.z;
+  const CacheLayout layout{p.n_kv_heads, p.n_ctx, kHeadDim};
+  const uint64_t row = layout.row(kv_head, position);
+  const uint32_t n_tasks = n_heads + (appends ? 2 : 0);
+  for (uint32_t task = warp; task < n_tasks; task += kWarps) {
+    const bool is_query = task < n_heads, is_key = task == n_heads;
+    const float* const weights = is_query ? p.q_norm : p.k_norm;
+    if (task != warp) norm = load_norm<kHeadDim>(weights, lane);
+    if (is_query) {
+      const float factor = p.scale * kLog2E * (p.apply_temperature ? p.rows.temperature[t] : 1);
+      const float* x = p.q + (uint64_t{t} * p.n_heads + first_head + task) * kHeadDim;
+      store_query(s, task, prepare_head<kHeadDim>(p, x, norm, weights != nullptr, t, s.scratch[warp], lane), factor,
+                  lane);
+      continue;
+    }
+    const float* x = (is_key ? p.k : p.v) + kv_head * kHeadDim;
+    LaneValues<kHeadDim> y;
+    if (is_key) {
+      y = prepare_head<kHeadDim>(p, x, norm, weights != nullptr, t, s.scratch[warp], lane);
+    } else {
+#pragma unroll
+      for (int i = 0; i < y.kPer; ++i) y.v[i] = x[lane + 32 * i];
+    }
+    T* const cache = static_cast<T*>(is_key ? p.k_cache : p.v_cache) + row;
+#pragma unroll
+    for (int i = 0; i < y.kPer; ++i) {
+      const uint32_t column = CacheLayout::column(position, lane + 32 * i, kHeadDim, sizeof(T));
+      store_as(&s.new_row[is_key ? 0 : 1][column], y.v[i]);
+      if (writes) store_as(cache + column, y.v[i]);
+    }
+  }
+}
+
+// Half of the last granule as it has to be read: the step's own row put in, and nothing behind it.
+template <class T, int kHeadDim>
+__device__ __forceinline__ void complete_granule(uint32_t half, const T* new_row, uint32_t n_valid, uint32_t lane) {
+  constexpr uint32_t kRowBytes = kHeadDim * 2;
+  for (uint32_t at = 16 * lane; at < kCacheGranule * kRowBytes; at += 512) {
+    const uint32_t row = at / kRowBytes;
+    if (row + 1 < n_valid || (row + 1 == n_valid && new_row == nullptr)) continue;
+    uint4 v = make_uint4(0, 0, 0, 0);
+    if (row + 1 == n_valid) v = reinterpret_cast<const uint4*>(new_row)[at % kRowBytes / 16];
+    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(half + at), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
+                 : "memory");
+  }
+  __syncwarp();
+}
+
+// Joins the warps of the block that had positions: unnormalised result of four dimensions of a head, at `quad` of the
+// group, and the head's maximum and sum.
+template <uint32_t kRingBytes, class S>
+__device__ __forceinline__ float4 join_warps(const S& s, const uint8_t* rings, uint32_t n_busy, uint32_t head,
+                                             uint32_t quad, float2* top_and_sum) {
   float tops[kWarps], t = s.top[0][head];
 #pragma unroll
   for (uint32_t w = 0; w < kWarps; ++w) {
-    tops[w] = w < n_busy ? s.top[w][head] : kLowest;
+    tops[w] = w < n_busy ? s.top[w][head] : kLowestScore;
     t = fmaxf(t, tops[w]);
   }
-  float total = 0, y = 0;
+  float total = 0;
+  float4 y = make_float4(0, 0, 0, 0);
 #pragma unroll
   for (uint32_t w = 0; w < kWarps; ++w) {
-    const float f = exp2f(tops[w] - t), part_sum = s.sum[w][head], part = s.acc[w][head][d];
-    total += w < n_busy ? f * part_sum : 0;
-    y += w < n_busy ? f * part : 0;
+    if (w >= n_busy) break;
+    const float f = exp2f(tops[w] - t);
+    const float4 v = reinterpret_cast<const float4*>(rings + w * kRingBytes)[quad];
+    total += f * s.sum[w][head];
+    y = make_float4(y.x + f * v.x, y.y + f * v.y, y.z + f * v.z, y.w + f * v.w);
   }
-  *top = t;
-  *sum = total;
+  *top_and_sum = make_float2(t, total);
   return y;
+}
+
+// Four dimensions of the result; all lanes of a warp call, those with `store` have something to write.
+__device__ __forceinline__ void store_result(const DecodeAttentionParams& p, uint64_t at, float4 y, float sum,
+                                             bool store) {
+  const float scale = 1 / sum;
+  y = make_float4(y.x * scale, y.y * scale, y.z * scale, y.w * scale);
+  if (p.out_quantized.codes != nullptr) {
+    quantize_four(p.out_quantized.codes + at, p.out_quantized.scales + at / 32, y, store);
+  } else if (store) {
+    *reinterpret_cast<float4*>(p.out + at) = y;
+  }
 }
 
 // Partial results lie as [group of heads][run][head][top, sum, nothing, nothing, head_dim values].
@@ -126,14 +221,16 @@ __device__ __forceinline__ float* partial_of(const DecodeAttentionParams& p, uin
 }
 
 // The result of all heads of the group from the partial results, by the whole block: threads take four dimensions of a
-// head and every kTeams-th run, all their loads independent; `acc` and `weight` are shared memory.
+// head and every n_teams-th run, all their loads independent.
 template <int kHeadDim>
 __device__ __forceinline__ void join_runs(const DecodeAttentionParams& p, uint32_t n_runs, uint32_t n_heads,
-                                          float* weight, float* sums, float4* acc, float* out) {
-  constexpr uint32_t kQuads = kHeadsPerBlock * kHeadDim / 4, kTeams = 32 * kWarps / kQuads;
+                                          uint64_t at, uint8_t* memory, float* sums) {
+  auto* const acc = reinterpret_cast<float4*>(memory);
+  auto* const weight = reinterpret_cast<float*>(memory + 32 * kWarps * sizeof(float4));
+  const uint32_t n_quads = n_heads * kHeadDim / 4, n_teams = 32 * kWarps / n_quads;
   const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  if (warp < kHeadsPerBlock) {  // a warp per head: what each run counts
-    float top = kLowest, sum = 0;
+  if (warp < n_heads) {  // a warp per head: what each run counts
+    float top = kLowestScore, sum = 0;
     for (uint32_t r = lane; r < n_runs; r += 32) top = fmaxf(top, __ldcg(partial_of<kHeadDim>(p, r, warp)));
     top = warp_max(top);
     for (uint32_t r = lane; r < n_runs; r += 32) {
@@ -146,10 +243,11 @@ __device__ __forceinline__ void join_runs(const DecodeAttentionParams& p, uint32
     if (lane == 0) sums[warp] = sum;
   }
   __syncthreads();
-  const uint32_t quad = threadIdx.x % kQuads, team = threadIdx.x / kQuads, head = quad / (kHeadDim / 4);
+  const uint32_t quad = threadIdx.x % n_quads, team = threadIdx.x / n_quads, head = quad / (kHeadDim / 4);
   float4 y = make_float4(0, 0, 0, 0);
 #pragma unroll 8
-  for (uint32_t r = team; r < n_runs; r += kTeams) {
+  for (uint32_t r = team; r < n_runs; r += n_teams) {
+    if (team >= n_teams) break;
     const float* part = partial_of<kHeadDim>(p, r, head) + 4 + quad % (kHeadDim / 4) * 4;
     const float4 v = __ldcg(reinterpret_cast<const float4*>(part));
     const float f = weight[head * n_runs + r];
@@ -157,134 +255,80 @@ __device__ __forceinline__ void join_runs(const DecodeAttentionParams& p, uint32
   }
   acc[threadIdx.x] = y;
   __syncthreads();
-  if (team != 0 || head >= n_heads) return;
-#pragma unroll
-  for (uint32_t t = 1; t < kTeams; ++t) {
-    const float4 v = acc[t * kQuads + quad];
+  for (uint32_t t = 1; team == 0 && t < n_teams; ++t) {
+    const float4 v = acc[t * n_quads + quad];
     y = make_float4(y.x + v.x, y.y + v.y, y.z + v.z, y.w + v.w);
   }
-  const float scale = 1 / sums[head];
-  reinterpret_cast<float4*>(out)[quad] = make_float4(y.x * scale, y.y * scale, y.z * scale, y.w * scale);
+  store_result(p, at + 4 * quad, y, sums[min(head, n_heads - 1)], team == 0);
 }
 
 template <class T, int kHeadDim>
-__global__ void __launch_bounds__(32 * kWarps, sizeof(T) == 4 ? 1 : 2)
+__global__ void __launch_bounds__(32 * kWarps, 2)
     decode_attention_kernel(const __grid_constant__ DecodeAttentionParams p) {
-  using Softmax = HeadSoftmax<T, kHeadDim>;
-  constexpr uint32_t kBatch = kWarps * Softmax::kPositions;
+  constexpr uint32_t kRingBytes = Stream<kHeadDim>::kRingBytes;
+  extern __shared__ __align__(128) uint8_t rings[];
   __shared__ Shared<T, kHeadDim> s;
   trigger_dependents();
   const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, t = blockIdx.z;
   const uint32_t heads_per_kv = p.n_heads / p.n_kv_heads;
   const uint32_t groups = (heads_per_kv + kHeadsPerBlock - 1) / kHeadsPerBlock;
   const uint32_t kv_head = blockIdx.x / groups, in_kv = blockIdx.x % groups * kHeadsPerBlock;
-  const uint32_t first_head = kv_head * heads_per_kv + in_kv;
-  const uint32_t n_heads = min(static_cast<uint32_t>(kHeadsPerBlock), heads_per_kv - in_kv);
+  const uint32_t first_head = kv_head * heads_per_kv + in_kv, n_heads = min(kHeadsPerBlock, heads_per_kv - in_kv);
   const uint32_t position = static_cast<uint32_t>(*p.position) + p.first_token + t;
-  const Run run = run_of(p, position, kBatch);
+  const Run run = run_of(p, position);
   if (blockIdx.y >= run.n_active) return;
   const bool appends = p.k != nullptr && run.owns_new;
-  const uint32_t cached_end = appends ? run.end - 1 : run.end;
 
-  const uint64_t stride = uint64_t{p.n_kv_heads} * kHeadDim, column = uint64_t{kv_head} * kHeadDim;
-  const T* k_cache = static_cast<const T*>(p.k_cache) + column + lane % Softmax::kLanes * 8;
-  const T* v_cache = static_cast<const T*>(p.v_cache) + column + lane % Softmax::kLanes * 8;
-  CacheRow8<T> k[Softmax::kUnroll], v[Softmax::kUnroll];
-  const auto load = [&](CacheRow8<T>(&rows)[Softmax::kUnroll], const T* cache, uint32_t from) {
-#pragma unroll
-    for (int j = 0; j < Softmax::kUnroll; ++j) {
-      const uint32_t at = from + j * Softmax::kSide + lane / Softmax::kLanes;
-      rows[j].clear();
-      if (at < cached_end) rows[j].load(cache + at * stride);
-    }
-  };
-  const auto load_both = [&](uint32_t from) {
-    load(k, k_cache, from);
-    load(v, v_cache, from);
-  };
-  uint32_t base = run.begin + warp * Softmax::kPositions;
+  const uint64_t head_row = CacheLayout{p.n_kv_heads, p.n_ctx, kHeadDim}.row(kv_head, 0) * sizeof(T);
+  Stream<kHeadDim> stream(rings + warp * kRingBytes, s.barriers[warp],
+                          static_cast<const uint8_t*>(p.k_cache) + head_row,
+                          static_cast<const uint8_t*>(p.v_cache) + head_row, run.begin + warp, run.end);
+  stream.prepare();
   // Rows that this step wrote itself may only be read after the wait.
   const bool early = p.k != nullptr && p.first_token == 0;
-  if (early) load_both(base);
-  const LaneNorm<kHeadDim> norm(warp < kHeadsPerBlock ? p.q_norm : p.k_norm, lane);
+  if (early) stream.start();
+  const LaneValues<kHeadDim> norm = load_norm<kHeadDim>(warp < n_heads ? p.q_norm : p.k_norm, lane);
   wait_for_inputs();
-  if (!early) load_both(base);
-
-  if (warp < kHeadsPerBlock) {
-    float* to = s.q[warp];
-    if (warp < n_heads) {
-      const float factor = p.scale * kLog2E * (p.apply_temperature ? p.rows.temperature[t] : 1);
-      const float* x = p.q + (uint64_t{t} * p.n_heads + first_head + warp) * kHeadDim;
-      prepare_head<kHeadDim>(p, x, norm, t, factor, to, lane);
-    } else {
-      for (int i = lane; i < kHeadDim; i += 32) to[i] = 0;
-    }
-  } else if (appends && warp == kHeadsPerBlock) {
-    prepare_head<kHeadDim>(p, p.k + column, norm, t, 1, s.rotated, lane);
-    __syncwarp();
-    for (int i = lane; i < kHeadDim; i += 32) {
-      store_as(s.new_k + i, s.rotated[i]);
-      if (in_kv == 0) store_as(static_cast<T*>(p.k_cache) + position * stride + column + i, s.rotated[i]);
-    }
-  } else if (appends && warp == kHeadsPerBlock + 1) {
-    for (int i = lane; i < kHeadDim; i += 32) {
-      const float x = p.v[column + i];
-      store_as(s.new_v + i, x);
-      if (in_kv == 0) store_as(static_cast<T*>(p.v_cache) + position * stride + column + i, x);
-    }
-  }
+  if (!early) stream.start();
+  prepare_heads(p, s, norm, first_head, n_heads, kv_head, position, appends, in_kv == 0);
   __syncthreads();
 
-  const uint32_t n_busy =
-      min(static_cast<uint32_t>(kWarps), (run.end - run.begin + Softmax::kPositions - 1) / Softmax::kPositions);
+  const uint32_t n_busy = min(kWarps, run.end - run.begin);
   if (warp < n_busy) {
-    Softmax softmax;
-#pragma unroll
-    for (int h = 0; h < kHeadsPerBlock; ++h)
-#pragma unroll
-      for (int i = 0; i < 8; ++i) softmax.q[h][i] = s.q[h][lane % Softmax::kLanes * 8 + i];
-    for (; base < run.end; base += kBatch, load(v, v_cache, base)) {
-      // The step's own position comes from here, not from the cache.
-#pragma unroll
-      for (int j = 0; j < Softmax::kUnroll; ++j) {
-        if (appends && base + j * Softmax::kSide + lane / Softmax::kLanes == position) {
-          k[j].load(s.new_k + lane % Softmax::kLanes * 8);
-          v[j].load(s.new_v + lane % Softmax::kLanes * 8);
-        }
-      }
-      softmax.add(k, v, static_cast<int>(run.end - base), lane, [&] { load(k, k_cache, base + kBatch); });
+    HeadSoftmax<T, kHeadDim> softmax;
+    softmax.unscale = s.unscale[lane / 4];
+    softmax.is_used = lane / 4 < n_heads;
+    for (uint32_t granule = run.begin + warp; granule < run.end; granule += kWarps) {
+      const uint32_t from = granule * kCacheGranule, n_valid = min(position + 1 - from, kCacheGranule);
+      const bool is_last = run.owns_new && granule + 1 == run.end;
+      float weights[4];
+      uint32_t half = stream.acquire();
+      if (is_last && appends) complete_granule<T, kHeadDim>(half, s.new_row[0], n_valid, lane);
+      softmax.scores(s.q, half, lane, weights);
+      stream.release();
+      softmax.weigh(weights, static_cast<int>(run.first_position - from), static_cast<int>(n_valid), lane);
+      half = stream.acquire();
+      if (is_last) complete_granule<T, kHeadDim>(half, appends ? s.new_row[1] : nullptr, n_valid, lane);
+      softmax.add(half, weights, lane);
+      stream.release();
     }
-    softmax.join();
-    if (lane < Softmax::kLanes) {
-#pragma unroll
-      for (int h = 0; h < kHeadsPerBlock; ++h)
-#pragma unroll
-        for (int i = 0; i < 8; ++i) s.acc[warp][h][lane * 8 + i] = softmax.acc[h][i];
-      if (lane % Softmax::kHeadLanes == 0) {
-        s.top[warp][lane / Softmax::kHeadLanes] = softmax.top;
-        s.sum[warp][lane / Softmax::kHeadLanes] = softmax.sum;
-      }
-    }
+    softmax.store(reinterpret_cast<float*>(rings + warp * kRingBytes), s.top[warp], s.sum[warp], n_heads, lane);
   }
   __syncthreads();
 
   delay_stores();
-  float* const out = p.out + (uint64_t{t} * p.n_heads + first_head) * kHeadDim;
-  for (uint32_t i = threadIdx.x; i < n_heads * kHeadDim; i += blockDim.x) {
-    float top, sum;
-    const float y = join_warps(s, n_busy, i / kHeadDim, i % kHeadDim, &top, &sum);
-    if (run.n_active == 1) {
-      out[i] = y / sum;
-    } else {
-      float* const part = partial_of<kHeadDim>(p, blockIdx.y, i / kHeadDim);
-      part[4 + i % kHeadDim] = y;
-      if (i % kHeadDim == 0) {
-        part[0] = top;
-        part[1] = sum;
-      }
-    }
+  const uint64_t at = (uint64_t{t} * p.n_heads + first_head) * kHeadDim;
+  const uint32_t n_quads = n_heads * kHeadDim / 4, quad = min(threadIdx.x, n_quads - 1), head = quad / (kHeadDim / 4);
+  float2 top_and_sum;
+  const float4 y = join_warps<kRingBytes>(s, rings, n_busy, head, quad, &top_and_sum);
+  const bool has_quad = threadIdx.x < n_quads;
+  if (run.n_active == 1) return store_result(p, at + 4 * quad, y, top_and_sum.y, has_quad);
+  if (has_quad) {
+    float* const part = partial_of<kHeadDim>(p, blockIdx.y, head);
+    const uint32_t d = quad % (kHeadDim / 4) * 4;
+    *reinterpret_cast<float4*>(part + 4 + d) = y;
+    if (d == 0) *reinterpret_cast<float2*>(part) = top_and_sum;
   }
-  if (run.n_active == 1) return;
   __threadfence();
   __syncthreads();
   if (threadIdx.x == 0) s.is_last = atomicAdd(p.n_arrived + blockIdx.x, 1) + 1 == run.n_active;
@@ -292,10 +336,7 @@ __global__ void __launch_bounds__(32 * kWarps, sizeof(T) == 4 ? 1 : 2)
   if (!s.is_last) return;
   if (threadIdx.x == 0) p.n_arrived[blockIdx.x] = 0;
   __threadfence();
-  // The block's own sums are no longer needed: their memory serves the last step.
-  float* const memory = &s.acc[0][0][0];
-  join_runs<kHeadDim>(p, run.n_active, n_heads, memory + 4 * 32 * kWarps, &s.sum[0][0],
-                      reinterpret_cast<float4*>(memory), out);
+  join_runs<kHeadDim>(p, run.n_active, n_heads, at, rings, s.sum[0]);
 }
 
 // f(kernel) for the kernel of a cache type and head size; false when there is none.
@@ -307,7 +348,6 @@ bool visit_kernel(DType type, uint64_t head_dim, F&& f) {
     if (head_dim == 128) f(&decode_attention_kernel<T, 128>);
     return head_dim == 64 || head_dim == 128;
   };
-  if (type == DType::kF32) return with(float{});
   if (type == DType::kF16) return with(__half{});
   if (type == DType::kBF16) return with(__nv_bfloat16{});
   return false;
@@ -324,9 +364,9 @@ DecodeAttentionTuning tune_decode_attention(uint32_t n_heads, uint32_t n_kv_head
   DecodeAttentionTuning t;
   const uint32_t blocks = device.n_sm * std::max(1U, choice.blocks_per_sm);
   // The last block keeps a weight per run and head in shared memory.
-  constexpr uint32_t kMostSplits = 128;
+  constexpr uint32_t kMostSplits = 128, kMinGranules = 16;
   t.n_splits = n_tokens > 1 ? 1 : std::clamp(blocks / n_head_groups(n_heads, n_kv_heads), 1U, kMostSplits);
-  t.min_chunk = choice.min_chunk != 0 ? choice.min_chunk : 128;
+  t.min_granules = choice.min_granules != 0 ? choice.min_granules : kMinGranules;
   return t;
 }
 
@@ -341,15 +381,16 @@ bool decode_attention_supports(DType cache_type, uint64_t head_dim) {
 }
 
 void prepare_decode_attention(const DeviceShape& device) {
-  for (const DType type : {DType::kF32, DType::kF16, DType::kBF16})
+  for (const DType type : {DType::kF16, DType::kBF16})
     for (const uint64_t head_dim : {64, 128})
       visit_kernel(type, head_dim, [&](auto kernel) { prepare_kernel(kernel, device); });
 }
 
 void launch_decode_attention(Queue& queue, DType cache_type, uint32_t n_tokens, const DecodeAttentionParams& params) {
   const dim3 grid(n_head_groups(params.n_heads, params.n_kv_heads), params.n_splits, n_tokens);
+  const uint32_t ring_bytes = params.head_dim == 64 ? Stream<64>::kRingBytes : Stream<128>::kRingBytes;
   visit_kernel(cache_type, params.head_dim,
-               [&](auto kernel) { launch_kernel(queue, kernel, grid, 32 * kWarps, 0, params); });
+               [&](auto kernel) { launch_kernel(queue, kernel, grid, 32 * kWarps, kWarps * ring_bytes, params); });
 }
 
 }  // namespace stretto::cuda

@@ -6,6 +6,7 @@
 
 #include "base/dtype.h"
 #include "cuda/launch.h"
+#include "cuda/quantized.h"
 #include "cuda/rope.h"
 
 namespace stretto::cuda {
@@ -16,10 +17,12 @@ struct DecodeAttentionParams {
   const float* v = nullptr;
   const float* q_norm = nullptr;  // [head_dim], nullptr: none
   const float* k_norm = nullptr;
-  void* k_cache = nullptr;  // [n_ctx, n_kv_heads * head_dim]
+  void* k_cache = nullptr;  // cuda/cache_layout.h
   void* v_cache = nullptr;
-  float* out = nullptr;  // [tokens, n_heads * head_dim]
-  RopeRows rows = {};    // row 0 is that of the first token of this launch
+  uint32_t n_ctx = 0;                  // of the layout
+  float* out = nullptr;                // [tokens, n_heads * head_dim]
+  QuantizedVector out_quantized = {};  // instead of out, for one token
+  RopeRows rows = {};                  // row 0 is that of the first token of this launch
   bool apply_temperature = false;
   const int32_t* position = nullptr;  // of the step's first token, device
   uint32_t first_token = 0;           // of this launch, within the step
@@ -28,15 +31,15 @@ struct DecodeAttentionParams {
   // Splits of the context: partial results and arrivals; see decode_attention_scratch.
   float* partial = nullptr;
   uint32_t* n_arrived = nullptr;  // zero between launches
-  uint32_t n_splits = 1, min_chunk = 0;
+  uint32_t n_splits = 1, min_granules = 1;
 };
 
 struct DecodeAttentionTuning {
-  uint32_t n_splits = 1;   // most blocks that share one group of heads
-  uint32_t min_chunk = 0;  // positions below which a split is not worth its combination
+  uint32_t n_splits = 1;      // most blocks that share one group of heads
+  uint32_t min_granules = 1;  // of positions, below which a split is not worth its combination
 };
 struct DecodeAttentionChoice {
-  uint32_t blocks_per_sm = 0, min_chunk = 0;
+  uint32_t blocks_per_sm = 0, min_granules = 0;
 };
 DecodeAttentionTuning tune_decode_attention(uint32_t n_heads, uint32_t n_kv_heads, uint32_t n_tokens,
                                             const DeviceShape& device, const DecodeAttentionChoice& choice);

@@ -28,6 +28,8 @@ CudaExecutable::CudaExecutable(Program program, const CompileOptions& options, c
   machine_.queue.dependent = how.dependent_launch;
   guards_.bytes = how.guard_bytes;
   const Planner planner = plan();
+  machine_.layouts = planner.layouts;
+  machine_.quantized = planner.quantized;
   place_state();
   place_activations();
   place_step();
@@ -49,7 +51,12 @@ Planner CudaExecutable::plan() const {
   planner.options = options_;
   planner.device = machine_.device;
   planner.vectors.resize(program_.tables.weights.size());
+  planner.attended.resize(program_.tables.values.size());
+  planner.quantized = quantized_values(program_, machine_.device);
+  for (const StateInfo& s : program_.tables.states)
+    planner.layouts.push_back({1, cache_positions(options_.n_ctx), static_cast<uint32_t>(s.width)});
   for (const Node& node : program_.nodes) {
+    planner.role = node.role;
     std::visit(
         [&]<class T>(const T& op) {
           if constexpr (requires { cuda::plan(op, planner); }) {
@@ -74,7 +81,7 @@ DeviceArena CudaExecutable::make_arena(std::span<const uint64_t> sizes, std::str
 
 void CudaExecutable::place_state() {
   std::vector<uint64_t> sizes;
-  for (const StateInfo& s : program_.tables.states) sizes.push_back(s.bytes(options_.n_ctx));
+  for (const StateInfo& s : program_.tables.states) sizes.push_back(s.bytes(cache_positions(options_.n_ctx)));
   state_ = make_arena(sizes, "the state (KV cache)");
   if (guards_.bytes > 0 && state_.bytes() > 0) check_cuda(cudaMemset(state_.data(), 0xff, state_.bytes()), "guards");
   Cursor cursor(state_.data(), &guards_);
@@ -178,8 +185,9 @@ void CudaExecutable::place_scratch(const Planner& p) {
 
 void CudaExecutable::tune() {
   for (auto& [key, matrix] : machine_.matrices) {
-    matrix.plain = tune_gemv(matrix.shape, false, machine_.device, machine_.choices.gemv);
-    matrix.normed = tune_gemv(matrix.shape, true, machine_.device, machine_.choices.gemv);
+    const GemvChoice choice = machine_.choices.of(matrix);
+    matrix.plain = tune_gemv(matrix.shape, false, machine_.device, choice);
+    matrix.normed = tune_gemv(matrix.shape, true, machine_.device, choice, matrix.run_groups);
     if (std::max(matrix.plain.shared_bytes, matrix.normed.shared_bytes) > machine_.device.shared_bytes_per_block)
       fail(ErrorKind::kUnsupported, "a matrix with {} columns needs more shared memory than this device has",
            matrix.shape.n_in);

@@ -42,6 +42,7 @@ class CudaExecutable : public Executable {
   // For tests: the gaps (all bytes 0xff), and the state, which begins as 0xff where there are gaps.
   const GuardBands& guards() const { return guards_; }
   const std::byte* state(size_t id) const { return machine_.states[id]; }
+  const CacheLayout& layout(size_t i) const { return machine_.layouts[i]; }
 
  private:
   struct Variant;

@@ -6,10 +6,19 @@
 namespace stretto::cuda {
 namespace {
 
-// Two kernels of the chain share an SM, so that the next one's ring fills while this one runs.
-constexpr uint32_t kRingBytesPerSm = 92 << 10;
+// A block's ring leaves no room for the next kernel's block on its SM: that one starts, and fills its ring, when this
+// one has read everything. Measured, this is 6-9 % faster per token than two smaller rings side by side, of which the
+// second fills while the first still needs the memory.
+constexpr uint32_t kRingBytes = 142 << 10, kRingBytesWide = 171 << 10;
+// But attention keeps some SMs busy for long; the product after it starts beside it.
+constexpr uint32_t kRingBytesBesideAttention = 106 << 10;
 constexpr uint32_t kStageBytes = 4608;
-constexpr uint32_t kWarps = kMaxGemvWarps;
+
+uint32_t warps_of(DType type) {
+  uint32_t n = 0;
+  visit_packed(type, [&](auto format) { n = kGemvWarps<decltype(format)>; });
+  return n;
+}
 
 uint32_t pick(uint32_t choice, uint32_t otherwise) { return choice != 0 ? choice : otherwise; }
 
@@ -17,21 +26,27 @@ uint32_t pick(uint32_t choice, uint32_t otherwise) { return choice != 0 ? choice
 
 bool gemv_supports(DType type) { return unit_shape(type).cols != 0; }
 
-GemvTuning tune_gemv(const PackedShape& shape, bool with_norm, const DeviceShape& device, const GemvChoice& choice) {
+GemvTuning tune_gemv(const PackedShape& shape, bool with_norm, const DeviceShape& device, const GemvChoice& choice,
+                     uint32_t run_groups) {
   const bool integer = shape.unit.cols == IntegerUnit::kUnitCols;
   const auto padded = static_cast<uint32_t>(shape.n_units() * shape.unit.cols);
   const uint32_t norm = with_norm ? static_cast<uint32_t>(shape.n_in) : 0;
   GemvTuning t;
-  t.n_warps = pick(choice.n_warps, kWarps);
+  t.n_warps = pick(choice.n_warps, warps_of(shape.type));
   t.blocks_per_sm = pick(choice.blocks_per_sm, 1);
   t.units_per_stage = std::max(1U, pick(choice.stage_bytes, kStageBytes) / shape.unit.bytes);
-  t.n_blocks = static_cast<uint32_t>(std::min<uint64_t>(shape.n_groups(), device.n_sm * t.blocks_per_sm));
-  const auto groups = static_cast<uint32_t>((shape.n_groups() + t.n_blocks - 1) / t.n_blocks);
+  t.run_groups = run_groups;
+  const uint64_t n_runs = shape.n_groups() / run_groups;
+  t.n_blocks = static_cast<uint32_t>(std::min<uint64_t>(n_runs, device.n_sm * t.blocks_per_sm));
+  const auto groups = static_cast<uint32_t>((n_runs + t.n_blocks - 1) / t.n_blocks * run_groups);
   // No stage that a warp has nothing to put into.
   const auto warp_units = static_cast<uint32_t>((groups * shape.n_units() + t.n_warps - 1) / t.n_warps);
   t.units_per_stage = std::clamp(warp_units, 1U, t.units_per_stage);
   const uint32_t stage = t.units_per_stage * shape.unit.bytes;
-  const uint32_t wanted = pick(choice.ring_bytes, kRingBytesPerSm) / t.blocks_per_sm;
+  const uint32_t ring = choice.beside_attention                         ? kRingBytesBesideAttention
+                        : warps_of(shape.type) > kGemvWarps<PackedQ8_0> ? kRingBytesWide
+                                                                        : kRingBytes;
+  const uint32_t wanted = pick(choice.ring_bytes, ring) / t.blocks_per_sm;
   t.n_stages = std::clamp(wanted / (stage * t.n_warps), 1U, (warp_units + t.units_per_stage - 1) / t.units_per_stage);
   const auto bytes = [&] {
     return GemvLayout(integer, padded, norm, t.n_warps, groups, t.n_stages, stage * t.n_stages).bytes;
@@ -47,6 +62,7 @@ void fill_geometry(const PackedShape& shape, const GemvTuning& tuning, GemvParam
   params.n_in = static_cast<uint32_t>(shape.n_in);
   params.n_units = static_cast<uint32_t>(shape.n_units());
   params.n_groups = static_cast<uint32_t>(shape.n_groups());
+  params.run_groups = tuning.run_groups;
   params.units_per_stage = tuning.units_per_stage;
   params.n_stages = tuning.n_stages;
 }
@@ -85,7 +101,9 @@ GemvPairTuning tune_gemv_pair(const PackedShape& first, const PackedShape& secon
   const double share = static_cast<double>(first.bytes()) / static_cast<double>(first.bytes() + second.bytes());
   a.n_sm = std::clamp(static_cast<uint32_t>(share * device.n_sm + 0.5), 1U, device.n_sm - 1);
   b.n_sm = device.n_sm - a.n_sm;
-  return {tune_gemv(first, with_norm, a, choice), tune_gemv(second, with_norm, b, choice)};
+  GemvChoice same_block = choice;
+  same_block.n_warps = pick(choice.n_warps, warps_of(first.type));
+  return {tune_gemv(first, with_norm, a, same_block), tune_gemv(second, with_norm, b, same_block)};
 }
 
 void launch_gemv_pair(Queue& queue, const PackedShape& first, const PackedShape& second, const GemvPairTuning& tuning,

@@ -5,6 +5,7 @@
 
 #include "cuda/launch.h"
 #include "cuda/packed.h"
+#include "cuda/quantized.h"
 #include "ops/gated_act.h"
 
 namespace stretto::cuda {
@@ -16,15 +17,19 @@ struct GemvTuning {
   uint32_t units_per_stage = 0;
   uint32_t n_stages = 0;
   uint32_t n_blocks = 0;
+  uint32_t run_groups = 1;  // blocks own whole runs of this many groups
   uint32_t shared_bytes = 0;
 };
 
 // What a caller may fix instead of tune(): zeros leave the choice. For measurements.
 struct GemvChoice {
   uint32_t n_warps = 0, blocks_per_sm = 0, stage_bytes = 0, ring_bytes = 0;
+  bool beside_attention = false;  // not a choice: leave room on the SM for attention
 };
 
-GemvTuning tune_gemv(const PackedShape& shape, bool with_norm, const DeviceShape& device, const GemvChoice& choice);
+// run_groups divides the groups of the matrix.
+GemvTuning tune_gemv(const PackedShape& shape, bool with_norm, const DeviceShape& device, const GemvChoice& choice,
+                     uint32_t run_groups = 1);
 
 // Rows of the matrix, in order, go to up to three outputs.
 struct GemvPart {
@@ -36,17 +41,20 @@ struct GemvPart {
 // out = finish(W f(x)), f being the norm, where there is one:
 //   plain    part.out[o] = y[o] + bias[o] + residual[o]      a residual only with one part
 //   gate_up  groups are {gate 2 g, gate 2 g + 1, up 2 g, up 2 g + 1}: part[0].out[o] = act(gate[o] + part[0].bias[o]) *
-//            (up[o] + part[1].bias[o])
+//            (up[o] + part[1].bias[o]), or the same quantised, with runs of kQuantizedGroups
 struct GemvParams {
   const uint8_t* weights = nullptr;
   uint32_t n_in = 0, n_units = 0, n_groups = 0;
   const float* x = nullptr;
-  const float* norm = nullptr;  // [n_in], nullptr: x is taken as it is
+  QuantizedVector x_quantized = {};  // instead of x; integer weights, no norm
+  const float* norm = nullptr;       // [n_in], nullptr: x is taken as it is
   float eps = 0;
   GemvPart part[3] = {};
   const float* residual = nullptr;
   bool gate_up = false;
   Activation act = Activation::kSilu;
+  QuantizedVector out_quantized = {};  // of gate_up, instead of part[0].out
+  uint32_t run_groups = 1;
   uint32_t units_per_stage = 0, n_stages = 0;
 };
 

@@ -83,7 +83,7 @@ void plan_product(const Product& product, Planner& p) {
   p.vector(product.norm);
   for (const Part& part : product.parts()) p.vector(part.bias);
   const MatrixKey key = product.key();
-  p.matrix(key);
+  p.matrix(key, 1, p.attended[static_cast<size_t>(product.x.index)]);
   plan_dense(p, matrix_shape(key, p.tables()), p.max_rows(product.x));
 }
 
@@ -153,6 +153,7 @@ void run_dense_product(const Product& product, const Matrix& matrix, Machine& m)
 GemvParams row_params(const Product& product, const Matrix& matrix, uint64_t r, const Machine& m) {
   GemvParams params{.weights = matrix.data,
                     .x = m.value(product.x) + r * m.width(product.x),
+                    .x_quantized = m.quantized_row(product.x, r),
                     .norm = m.vector(product.norm),
                     .eps = product.eps};
   for (int i = 0; i < product.n_parts; ++i) {
@@ -177,7 +178,7 @@ void run_product(const Product& product, Machine& m) {
 
 void run_pair(const Product& first, const Product& second, Machine& m) {
   const Matrix &a = m.matrix(first.key()), &b = m.matrix(second.key());
-  const GemvPairTuning tuning = tune_gemv_pair(a.shape, b.shape, bool{first.norm}, m.device, m.choices.gemv);
+  const GemvPairTuning tuning = tune_gemv_pair(a.shape, b.shape, bool{first.norm}, m.device, m.choices.of(a));
   for (uint64_t r = 0; r < m.rows(first.x); ++r)
     launch_gemv_pair(m.queue, a.shape, b.shape, tuning,
                      {.first = row_params(first, a, r, m), .second = row_params(second, b, r, m)});
@@ -227,7 +228,7 @@ bool supports(const NormGateUp& op, const Tables& t) {
 void plan(const NormGateUp& op, Planner& p) {
   for (const WeightId w : {op.norm, op.b_gate, op.b_up}) p.vector(w);
   const MatrixKey key = gate_up_key(op);
-  p.matrix(key);
+  p.matrix(key, p.quantized[static_cast<size_t>(op.out.index)] ? kQuantizedGroups : 1);
   const PackedShape shape = matrix_shape(key, p.tables());
   const uint64_t max_rows = p.max_rows(op.x);
   plan_dense(p, shape, max_rows);
@@ -259,7 +260,8 @@ void run(const NormGateUp& op, Machine& m) {
                       .norm = m.vector(op.norm),
                       .eps = op.eps,
                       .gate_up = true,
-                      .act = op.act};
+                      .act = op.act,
+                      .out_quantized = m.quantized_row(op.out, r)};
     params.part[0] = {m.value(op.out) + r * width, m.vector(op.b_gate), u32(width)};
     params.part[1] = {nullptr, m.vector(op.b_up), 0};
     launch_gemv(m.queue, matrix.shape, matrix.normed, params);

@@ -17,6 +17,7 @@
 
 #include "backend/backend.h"
 #include "cuda/arg_max.h"
+#include "cuda/cache_layout.h"
 #include "cuda/decode_attention.h"
 #include "cuda/gemm.h"
 #include "cuda/gemv.h"
@@ -59,6 +60,9 @@ struct MatrixKey {
 struct Matrix {
   PackedShape shape;
   const uint8_t* data = nullptr;
+  uint32_t run_groups = 1;
+  bool beside_attention = false;  // the kernel before it is attention
+  std::string role = {};
   GemvTuning plain, normed;
 };
 
@@ -74,9 +78,17 @@ inline constexpr std::string_view kStepRole = "step_tables";
 // Measurements may fix what tune() would choose, and leave out all ops but those of one role, or those of one role.
 struct Choices {
   GemvChoice gemv = {};
+  std::map<std::string, GemvChoice> gemv_of_role = {};  // before `gemv`
   DecodeAttentionChoice attention = {};
   std::string only_role = {}, without_role = {};
   bool wants(std::string_view role) const { return (only_role.empty() || role == only_role) && role != without_role; }
+
+  GemvChoice of(const Matrix& matrix) const {
+    const auto found = gemv_of_role.find(matrix.role);
+    GemvChoice choice = found != gemv_of_role.end() ? found->second : gemv;
+    choice.beside_attention = matrix.beside_attention;
+    return choice;
+  }
 };
 
 struct Machine {
@@ -90,7 +102,9 @@ struct Machine {
   int32_t* tokens = nullptr;          // device, [max_tokens]
   int32_t* outputs = nullptr;         // device, [max_tokens]
   float* const* values = nullptr;     // per ValueId
+  std::vector<bool> quantized;        // per ValueId, in steps of up to kMaxGemvRows rows
   std::vector<std::byte*> states;     // per StateId
+  std::vector<CacheLayout> layouts;   // per StateId
   std::vector<const float*> vectors;  // per WeightId, where used as a vector of floats
   std::map<MatrixKey, Matrix> matrices;
   std::vector<RopeTableRows> ropes;
@@ -109,7 +123,13 @@ struct Machine {
   uint64_t rows(ValueId id) const { return tables()[id].rows == Rows::kTokens ? n_tokens : n_outputs; }
   uint64_t width(ValueId id) const { return tables()[id].width; }
   float* value(ValueId id) const { return values[static_cast<size_t>(id.index)]; }
+  // Row r of a vector that travels quantised in this step; without codes when it does not.
+  QuantizedVector quantized_row(ValueId id, uint64_t r) const {
+    if (!quantized[static_cast<size_t>(id.index)] || rows(id) > kMaxGemvRows) return {};
+    return {value(id) + r * width(id), width(id)};
+  }
   std::byte* cache(StateId id) const { return states[static_cast<size_t>(id.index)]; }
+  const CacheLayout& layout(StateId id) const { return layouts[static_cast<size_t>(id.index)]; }
   const float* vector(WeightId id) const { return id ? vectors[static_cast<size_t>(id.index)] : nullptr; }
   const Matrix& matrix(const MatrixKey& key) const {
     const auto found = matrices.find(key);
@@ -130,8 +150,18 @@ struct Planner {
   const Program* program = nullptr;
   CompileOptions options;
   DeviceShape device;
-  std::vector<MatrixKey> matrices;
-  std::vector<bool> vectors;  // per WeightId
+  struct PlannedMatrix {
+    MatrixKey key;
+    uint32_t run_groups = 1;
+    bool beside_attention = false;
+    std::string role = {};
+  };
+  std::vector<PlannedMatrix> matrices;
+  std::vector<bool> vectors;         // per WeightId
+  std::vector<bool> quantized;       // per ValueId
+  std::vector<bool> attended;        // per ValueId: the result of an attention
+  std::string role;                  // of the node that is being planned
+  std::vector<CacheLayout> layouts;  // per StateId, as the attention that reads it says
   std::vector<std::shared_ptr<const RopeTable>> ropes;
   uint64_t dense_x_bytes = 0, dense_w_bytes = 0, wide_bytes = 0, rotated_bytes = 0, partial_bytes = 0;
   uint64_t n_arrived = 0;
@@ -143,11 +173,19 @@ struct Planner {
   void vector(WeightId id) {
     if (id) vectors[static_cast<size_t>(id.index)] = true;
   }
+  // The keys and values of an attention with these heads.
+  void caches(StateId k, StateId v, uint64_t n_kv_heads, uint64_t head_dim) {
+    for (const StateId id : {k, v})
+      layouts[static_cast<size_t>(id.index)] = {static_cast<uint32_t>(n_kv_heads), cache_positions(options.n_ctx),
+                                                static_cast<uint32_t>(head_dim)};
+  }
   void rope(const std::shared_ptr<const RopeTable>& table) {
     if (std::find(ropes.begin(), ropes.end(), table) == ropes.end()) ropes.push_back(table);
   }
-  void matrix(const MatrixKey& key) {
-    if (std::find(matrices.begin(), matrices.end(), key) == matrices.end()) matrices.push_back(key);
+  void matrix(const MatrixKey& key, uint32_t run_groups = 1, bool beside_attention = false) {
+    const auto same = [&](const PlannedMatrix& m) { return m.key == key; };
+    if (std::none_of(matrices.begin(), matrices.end(), same))
+      matrices.push_back({key, run_groups, beside_attention, role});
   }
 };
 

@@ -49,9 +49,8 @@ void put_scales_6bit(const uint8_t* d, const uint8_t* stored, uint8_t* header) {
   unpack_6bit_scales(stored, scale, minimum);
   uint32_t words[3] = {0, 0, 0};
   for (uint32_t j = 0; j < 8; ++j) {
-    words[0] |= static_cast<uint32_t>(scale[j] & 15) << 4 * j;
-    words[1] |= static_cast<uint32_t>(minimum[j] & 15) << 4 * j;
-    words[2] |= static_cast<uint32_t>(scale[j] >> 4 | minimum[j] >> 4 << 2) << 4 * j;
+    words[j / 4] |= static_cast<uint32_t>(scale[j] | minimum[j] >> 4 << 6) << 8 * (j % 4);
+    words[2] |= static_cast<uint32_t>(minimum[j] & 15) << 4 * j;
   }
   std::memcpy(header, d, 4);  // d and dmin
   std::memcpy(header + 4, words, sizeof words);

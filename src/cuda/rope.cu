@@ -48,11 +48,13 @@ template <class T>
 __global__ void kv_append_kernel(KvAppendParams p) {
   trigger_dependents();
   wait_for_inputs();
-  const uint64_t from = uint64_t{blockIdx.x} * p.width;
-  const uint64_t to = (static_cast<uint64_t>(*p.position) + blockIdx.x) * p.width;
-  for (uint32_t i = threadIdx.x; i < p.width; i += blockDim.x) {
-    store_as(static_cast<T*>(p.k_cache) + to + i, p.k[from + i]);
-    store_as(static_cast<T*>(p.v_cache) + to + i, p.v[from + i]);
+  const uint32_t head_dim = p.layout.head_dim, width = p.layout.n_kv_heads * head_dim;
+  const uint32_t position = static_cast<uint32_t>(*p.position) + blockIdx.x;
+  const uint64_t from = uint64_t{blockIdx.x} * width;
+  for (uint32_t i = threadIdx.x; i < width; i += blockDim.x) {
+    const uint64_t to = p.layout.at(i / head_dim, position, i % head_dim, sizeof(T));
+    store_as(static_cast<T*>(p.k_cache) + to, p.k[from + i]);
+    store_as(static_cast<T*>(p.v_cache) + to, p.v[from + i]);
   }
 }
 

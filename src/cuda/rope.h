@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "cuda/cache_layout.h"
 #include "cuda/launch.h"
 
 namespace stretto::cuda {
@@ -35,14 +36,14 @@ struct RopeParams {
 };
 void launch_rope(Queue& queue, uint32_t n_tokens, const RopeParams& params);
 
-// cache[position + t, :] = x[t, :], rounded to the cache's type (F32, F16 or BF16).
+// Row position + t of every head of the cache = x[t, :], rounded to the cache's type (F32, F16 or BF16).
 struct KvAppendParams {
   const float* k = nullptr;
   const float* v = nullptr;
   void* k_cache = nullptr;
   void* v_cache = nullptr;
   const int32_t* position = nullptr;
-  uint32_t width = 0;
+  CacheLayout layout = {};
 };
 void launch_kv_append(Queue& queue, uint32_t n_tokens, DType cache_type, const KvAppendParams& params);
 

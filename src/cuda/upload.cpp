@@ -111,20 +111,26 @@ DeviceArena upload_weights(const Planner& planner, int n_threads, Machine& m) {
   const Tables& t = planner.tables();
   const std::vector<WeightBinding>& bindings = planner.program->bindings;
   uint64_t bytes = 0;
-  for (const MatrixKey& key : planner.matrices) bytes += Cursor::rounded(matrix_shape(key, t).bytes());
+  for (const auto& matrix : planner.matrices) bytes += Cursor::rounded(matrix_shape(matrix.key, t).bytes());
   for (size_t i = 0; i < t.weights.size(); ++i)
     if (planner.vectors[i]) bytes += Cursor::rounded(t.weights[i].shape.elements() * sizeof(float));
   DeviceArena arena(bytes, "weights");
   Cursor cursor(arena.data());
   Uploader uploader(n_threads, std::min(kMaxBufferBytes, std::max<uint64_t>(bytes, 1)));
-  for (const MatrixKey& key : planner.matrices) {
+  for (const auto& [key, run_groups, beside_attention, role] : planner.matrices) {
     const PackedShape shape = matrix_shape(key, t);
     std::byte* const to = cursor.take(shape.bytes());
     std::vector<StoredRows> stored;
     for (const int32_t w : key.weights)
       stored.emplace_back(t.weights[static_cast<size_t>(w)], bindings[static_cast<size_t>(w)]);
     uploader.pack(shape, packed_order(key, stored, shape), to);
-    m.matrices[key] = {.shape = shape, .data = reinterpret_cast<const uint8_t*>(to), .plain = {}, .normed = {}};
+    m.matrices[key] = {.shape = shape,
+                       .data = reinterpret_cast<const uint8_t*>(to),
+                       .run_groups = run_groups,
+                       .beside_attention = beside_attention,
+                       .role = role,
+                       .plain = {},
+                       .normed = {}};
   }
   m.vectors.resize(t.weights.size());
   for (size_t i = 0; i < t.weights.size(); ++i) {

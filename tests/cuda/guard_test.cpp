@@ -34,13 +34,17 @@ uint64_t n_broken(const cuda::CudaExecutable& executable) {
   return n;
 }
 
-// Positions from `length` on of every cache are as they were.
-bool unwritten_beyond(const cuda::CudaExecutable& executable, uint64_t length, uint64_t n_ctx) {
+// Positions from `length` on of every head of every cache are as they were.
+bool unwritten_beyond(const cuda::CudaExecutable& executable, uint64_t length) {
   const std::vector<StateInfo>& states = executable.program().tables.states;
   for (size_t i = 0; i < states.size(); ++i) {
     if (states[i].growth != Growth::kPerPosition) continue;
-    const uint64_t used = states[i].bytes(length);
-    if (!untouched(executable.state(i) + used, states[i].bytes(n_ctx) - used)) return false;
+    const cuda::CacheLayout& layout = executable.layout(i);
+    const uint64_t row_bytes = states[i].bytes(1) / layout.n_kv_heads;
+    for (uint64_t head = 0; head < layout.n_kv_heads; ++head) {
+      const std::byte* const at = executable.state(i) + (head * layout.n_ctx + length) * row_bytes;
+      if (!untouched(at, (layout.n_ctx - length) * row_bytes)) return false;
+    }
   }
   return true;
 }
@@ -121,7 +125,7 @@ TEST(CudaGuards, NoStepOfAModelLeavesItsBuffers) {
       } else {
         ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
         EXPECT_EQ(n_broken(device), 0U) << name;
-        EXPECT_TRUE(unwritten_beyond(device, position, kContext)) << name;
+        EXPECT_TRUE(unwritten_beyond(device, position)) << name;
         EXPECT_EQ(got, expected) << name;
       }
     }

@@ -69,18 +69,32 @@ TEST(Tune, GemvFitsTheDeviceAndUsesAllOfIt) {
   }
 }
 
-// Two blocks side by side on an SM are what lets a kernel start its stream while its predecessor runs.
-TEST(Tune, TwoKernelsOfACommonModelShareAnSm) {
+// One block fills an SM, so that the next kernel's stream does not compete with it; but the product behind attention
+// has to fit beside an attention block of 107 KB.
+TEST(Tune, OneKernelOfACommonModelFillsAnSmAndOneFitsBesideAttention) {
   struct Case {
     DType type;
     uint64_t rows, cols;
   };
   for (const Case c :
-       {Case{DType::kQ8_0, 24576, 4096}, Case{DType::kQ8_0, 4096, 12288}, Case{DType::kQ4_K, 6144, 4096},
+       {Case{DType::kQ8_0, 24576, 4096}, Case{DType::kQ8_0, 4096, 12288}, Case{DType::kQ4_K, 24576, 4096},
         Case{DType::kQ6_K, 4096, 12288}, Case{DType::kF16, 16384, 2048}, Case{DType::kF16, 2048, 8192}}) {
-    const GemvTuning t = tune_gemv(packed_shape(c.type, c.rows, c.cols), c.cols < 8192, kH100, {});
-    EXPECT_LE(2 * (t.shared_bytes + 1024), kH100.shared_bytes_per_sm) << name(c.type) << ' ' << c.cols;
+    const PackedShape shape = packed_shape(c.type, c.rows, c.cols);
+    const GemvTuning t = tune_gemv(shape, c.cols < 8192, kH100, {});
+    EXPECT_GT(2 * (t.shared_bytes + 1024), kH100.shared_bytes_per_sm) << name(c.type) << ' ' << c.cols;
   }
+  for (const DType type : {DType::kQ8_0, DType::kQ4_K, DType::kQ6_K, DType::kF16}) {
+    const GemvTuning t = tune_gemv(packed_shape(type, 4096, 4096), false, kH100, {.beside_attention = true});
+    EXPECT_LE(t.shared_bytes + 1024 + (107 << 10) + 1024, kH100.shared_bytes_per_sm) << name(type);
+  }
+}
+
+// Blocks that quantise what they make own whole blocks of 32 results.
+TEST(Tune, RunsOfGroupsStayTogether) {
+  const PackedShape shape = packed_shape(DType::kQ8_0, 24576, 4096);
+  const GemvTuning t = tune_gemv(shape, true, kH100, {}, kQuantizedGroups);
+  EXPECT_EQ(t.run_groups, kQuantizedGroups);
+  EXPECT_EQ(t.n_blocks, kH100.n_sm);
 }
 
 TEST(Tune, AChoiceOverridesWhatItNames) {

@@ -32,10 +32,11 @@ struct Codes {
   float scale;
   float minimum;
 };
+// The scale and the minimum of 32 columns are a whole number times a factor.
 struct WideCodes {
   int32_t q[8];
-  float scale;
-  float minimum;
+  int32_t scale, minimum;
+  float scale_factor, minimum_factor;
 };
 
 template <class T>
@@ -88,8 +89,8 @@ STRETTO_HD void read_wide_nibbles(const uint8_t* plane, uint32_t r, uint32_t gro
 STRETTO_HD void take_half(const WideCodes& wide, uint32_t lane, Codes& c) {
 #pragma unroll
   for (int i = 0; i < 4; ++i) c.q[i] = lane % 2 == 0 ? wide.q[i] : wide.q[4 + i];
-  c.scale = wide.scale;
-  c.minimum = wide.minimum;
+  c.scale = wide.scale_factor * static_cast<float>(wide.scale);
+  c.minimum = wide.minimum_factor * static_cast<float>(wide.minimum);
 }
 
 // A wide format states group_row(unit, r, g, c): row r, group g of 32 columns.
@@ -114,21 +115,23 @@ struct PackedQ4_0 : WideUnit<PackedQ4_0> {
   static constexpr int kOffset = 8;
   STRETTO_HD static void group_row(const uint8_t* unit, uint32_t r, uint32_t group, WideCodes& c) {
     read_wide_nibbles(unit, r, group, c);
-    c.scale = half_at(load_as<uint16_t>(unit + 1024 + 32 * r + 2 * group));
+    c.scale_factor = half_at(load_as<uint16_t>(unit + 1024 + 32 * r + 2 * group));
+    c.scale = 1;
+    c.minimum_factor = 0;
     c.minimum = 0;
   }
 };
 
 // The headers of Q4_K and Q5_K, 16 bytes per row and block of 256 columns, row r of block s at 16 (4 s + r):
-//   d, dmin (binary16); low nibbles of the eight scales; low nibbles of the eight minimums; their high bits, scale j
-//   at bit 4 j and minimum j at bit 4 j + 2.
+//   d, dmin (binary16); eight bytes: scale j and above it the upper two bits of minimum j; the low nibbles of the eight
+//   minimums.
 STRETTO_HD void read_scales_6bit(const uint8_t* headers, uint32_t r, uint32_t group, WideCodes& c) {
   const uint4 h = load_as<uint4>(headers + 16 * (4 * (group / 8) + r));
-  const uint32_t shift = 4 * (group % 8), high = h.w >> shift;
-  const uint32_t scale = (h.y >> shift & 15) | (high << 4 & 48);
-  const uint32_t minimum = (h.z >> shift & 15) | (high << 2 & 48);
-  c.scale = half_at(h.x) * static_cast<float>(scale);
-  c.minimum = half_at(h.x >> 16) * static_cast<float>(minimum);
+  const uint32_t j = group % 8, byte = (j < 4 ? h.y : h.z) >> 8 * (j % 4);
+  c.scale = static_cast<int32_t>(byte & 63);
+  c.minimum = static_cast<int32_t>((byte >> 2 & 48) | (h.w >> 4 * j & 15));
+  c.scale_factor = half_at(h.x);
+  c.minimum_factor = half_at(h.x >> 16);
 }
 
 // Nibbles, headers.

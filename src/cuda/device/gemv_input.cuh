@@ -4,7 +4,9 @@
 // nothing but the norm's sum crosses threads.
 #pragma once
 
+#include "cuda/device/async_copy.cuh"
 #include "cuda/device/numeric.cuh"
+#include "cuda/device/quantize.cuh"
 #include "cuda/gemv.h"
 
 namespace stretto::cuda {
@@ -13,7 +15,7 @@ namespace stretto::cuda {
 struct GemvInput {
   float* norm;     // [n_in], staged early; unused without a norm
   float* scratch;  // [32]
-  int8_t* q;       // integer formats: [padded]
+  int8_t* q;       // integer formats: [padded], element i at code_at(i)
   float* scale;    // integer formats: [padded / 32]
   float* x;        // float formats: [padded]
   uint32_t padded;
@@ -23,8 +25,8 @@ struct GemvInput {
 __device__ __forceinline__ void stage_norm(const GemvParams& p, const GemvInput& in) {
   if (p.norm == nullptr || p.n_in % 4 != 0) return;
   for (uint32_t i = 4 * threadIdx.x; i < p.n_in; i += 4 * blockDim.x) {
-    const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(in.norm + i));
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(p.norm + i) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(in.norm + i)), "l"(p.norm + i)
+                 : "memory");
   }
 }
 
@@ -38,31 +40,35 @@ __device__ __forceinline__ float4 load4(const float* v, uint32_t i, uint32_t n) 
 
 __device__ __forceinline__ float square4(float4 v) { return v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w; }
 
-__device__ __forceinline__ uint32_t magnitude(float v) { return __float_as_uint(v) & 0x7fffffffu; }
-
-__device__ __forceinline__ int quantize(float x, float inverse) {
-  return max(-127, min(127, __float2int_rn(x * inverse)));  // a NaN becomes 0; its block's scale is NaN
+// Where the codes of element i lie: formats whose lanes take 32 columns have the lower halves of sixteen blocks in
+// front of the upper ones, so that neighbouring lanes read neighbouring 16 bytes.
+template <bool kWide>
+__device__ __forceinline__ uint32_t code_at(uint32_t i) {
+  if constexpr (!kWide) return i;
+  return i / 512 * 512 + i / 16 % 2 * 256 + i % 512 / 32 * 16 + i % 16;
 }
 
-// Eight neighbouring lanes hold one block of 32.
-__device__ __forceinline__ void store_quantized(const GemvInput& in, uint32_t i, float4 v) {
-  uint32_t top = max(max(magnitude(v.x), magnitude(v.y)), max(magnitude(v.z), magnitude(v.w)));
-#pragma unroll
-  for (int mask = 4; mask > 0; mask /= 2) top = max(top, __shfl_xor_sync(0xffffffffu, top, mask));
-  const float scale = __uint_as_float(top) * (1.0F / 127);
-  const float inverse = top != 0 ? __fdividef(127, __uint_as_float(top)) : 0;
-  const char4 q =
-      make_char4(static_cast<signed char>(quantize(v.x, inverse)), static_cast<signed char>(quantize(v.y, inverse)),
-                 static_cast<signed char>(quantize(v.z, inverse)), static_cast<signed char>(quantize(v.w, inverse)));
-  *reinterpret_cast<char4*>(in.q + i) = q;
-  if (i % 32 == 0) in.scale[i / 32] = scale;
+// Copies x that its producer has quantised; the block must synchronise before it reads the result.
+template <bool kWide>
+__device__ __forceinline__ void copy_quantized(const GemvParams& p, const GemvInput& in) {
+  const auto copy = [](void* to, const void* from, uint32_t valid) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(valid)
+                 : "memory");
+  };
+  for (uint32_t i = 16 * threadIdx.x; i < in.padded; i += 16 * blockDim.x)
+    copy(in.q + code_at<kWide>(i), p.x_quantized.codes + i, i < p.n_in ? 16 : 0);
+  for (uint32_t i = 4 * threadIdx.x; i < in.padded / 32; i += 4 * blockDim.x)
+    copy(in.scale + i, p.x_quantized.scales + i, i < p.n_in / 32 ? 4 * min(4U, p.n_in / 32 - i) : 0);
+  asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
 // Reads x after the dependency wait; the block must synchronise before it reads the result. With a norm, x is only
 // multiplied with the norm's weights here: 1 / rms is a factor of the whole result and is applied at the end
 // (norm_factor), off the way to the first product.
-template <bool kInteger>
+template <bool kInteger, bool kWide>
 __device__ __forceinline__ void load_input(const GemvParams& p, const GemvInput& in) {
+  if constexpr (kInteger)
+    if (p.x_quantized.codes != nullptr) return copy_quantized<kWide>(p, in);
   constexpr uint32_t kAtOnce = 6;
   const uint32_t stride = 4 * blockDim.x;
   float sum = 0;
@@ -82,7 +88,7 @@ __device__ __forceinline__ void load_input(const GemvParams& p, const GemvInput&
         v = make_float4(v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w);
       }
       if constexpr (kInteger) {
-        store_quantized(in, i, v);
+        quantize_four(in.q + code_at<kWide>(i), in.scale + i / 32, v, true);
       } else {
         *reinterpret_cast<float4*>(in.x + i) = v;
       }
@@ -94,11 +100,12 @@ __device__ __forceinline__ void load_input(const GemvParams& p, const GemvInput&
 }
 
 // What the products with the input have to be multiplied with.
+template <uint32_t kMostWarps>
 __device__ __forceinline__ float norm_factor(const GemvParams& p, const GemvInput& in) {
   if (p.norm == nullptr) return 1;
   float sum = 0;
 #pragma unroll
-  for (uint32_t w = 0; w < 8; ++w) sum += w < blockDim.x / 32 ? in.scratch[w] : 0;
+  for (uint32_t w = 0; w < kMostWarps; ++w) sum += w < blockDim.x / 32 ? in.scratch[w] : 0;
   return rms_factor(sum, p.n_in, p.eps);
 }
 

@@ -3,8 +3,8 @@
 // Parallel over: blocks take equal runs of row groups; the warps of a block take equal runs of the block's units, so
 // that every warp streams one contiguous piece of memory; lanes take columns. Four rows share each read of x.
 // Bytes: the packed weights once (the floor), x once per block, the result.
-// Order of a step: start the weight stream, wait for x, quantise it, consume the stream. What the ring holds (about
-// 70 KB per SM) keeps memory busy while the previous kernel ends, x arrives and the partial sums meet.
+// Order of a step: start the weight stream, wait for x, quantise it, consume the stream. What the ring holds
+// (about 140 KB per SM) keeps memory busy while the previous kernel ends, x arrives and the partial sums meet.
 // Sums: a lane over its columns, the lanes of a warp by shuffles, the warps of a group in warp order. All fixed, so the
 // result has the same bits every time.
 // Limits: x and the ring in shared memory together.
@@ -17,10 +17,15 @@
 
 namespace stretto::cuda {
 
-constexpr uint32_t kMaxGemvWarps = 8, kMaxGemvThreads = 32 * kMaxGemvWarps;
-// Registers for four blocks per SM: measured, the more kernels of the chain have their rings filled early the better,
-// and unrolled or larger loops cost more than they bring.
-constexpr uint32_t kBlocksPerSm = 4;
+template <class Format>
+__host__ __device__ constexpr bool is_wide() {
+  if constexpr (Format::kInteger) return Format::kWide;
+  return false;
+}
+// Formats that cost more arithmetic than others per byte have more warps.
+constexpr uint32_t kMaxGemvWarps = 12;
+template <class Format>
+constexpr uint32_t kGemvWarps = is_wide<Format>() ? 12 : 8;
 
 // Shared memory of a block, in order; every part is a multiple of 16 bytes.
 struct GemvLayout {
@@ -50,11 +55,6 @@ struct GemvLayout {
 template <class Format>
 struct GemvAccumulator {
   float sum[4] = {0, 0, 0, 0};
-
-  __host__ __device__ static constexpr bool is_wide() {
-    if constexpr (Format::kInteger) return Format::kWide;
-    return false;
-  }
 
   // Adds unit number u of the group.
   __device__ __forceinline__ void add(const uint8_t* unit, const GemvInput& in, uint32_t u, uint32_t lane) {
@@ -99,8 +99,8 @@ struct GemvAccumulator {
   __device__ __forceinline__ void add_wide(const uint8_t* unit, const GemvInput& in, uint32_t u, uint32_t lane) {
     if constexpr (Format::kWide) {
       const uint32_t group = lane % 16;
-      const auto* const at = reinterpret_cast<const int4*>(in.q + u * 512 + 32 * group);
-      const int4 low = at[0], high = at[1];
+      const auto* const at = reinterpret_cast<const int4*>(in.q + u * 512);
+      const int4 low = at[group], high = at[16 + group];
       const float x_scale = in.scale[u * 16 + group];
       int32_t x_sum = 0;
       if constexpr (Format::kOffset != 0 || Format::kHasMin) x_sum = sum_of(low, sum_of(high, 0));
@@ -109,8 +109,8 @@ struct GemvAccumulator {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         const int32_t dot = dot_of(c[i].q + 4, high, dot_of(c[i].q, low, -Format::kOffset * x_sum));
-        float y = c[i].scale * static_cast<float>(dot);
-        if constexpr (Format::kHasMin) y -= c[i].minimum * static_cast<float>(x_sum);
+        float y = c[i].scale_factor * static_cast<float>(c[i].scale * dot);
+        if constexpr (Format::kHasMin) y -= c[i].minimum_factor * static_cast<float>(c[i].minimum * x_sum);
         sum[i] += x_scale * y;
       }
     }
@@ -128,7 +128,7 @@ struct GemvAccumulator {
   __device__ __forceinline__ float finish(uint32_t lane) {
     const bool upper = (lane & 16) != 0, odd = (lane & 8) != 0;
     float a = sum[0], b = sum[1];  // wide formats: of rows 2 (lane / 16) and the next, already apart
-    if constexpr (!is_wide()) {
+    if constexpr (!is_wide<Format>()) {
       a = (upper ? sum[2] : sum[0]) + __shfl_xor_sync(0xffffffffu, upper ? sum[0] : sum[2], 16);
       b = (upper ? sum[3] : sum[1]) + __shfl_xor_sync(0xffffffffu, upper ? sum[1] : sum[3], 16);
     }
@@ -156,17 +156,18 @@ __device__ __forceinline__ void store_row(const GemvParams& p, uint32_t row, flo
 }
 
 // Block `block` of the n_blocks that share the matrix of `p`.
-template <class Format>
+template <class Format, uint32_t kMostWarps>
 __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, uint32_t n_blocks) {
   extern __shared__ __align__(128) uint8_t shared[];
   trigger_dependents();
   const uint32_t n_warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const StreamShape shape{Format::kUnitBytes, p.units_per_stage, p.n_stages};
-  const auto first_group = static_cast<uint32_t>(uint64_t{block} * p.n_groups / n_blocks);
-  const auto end_group = static_cast<uint32_t>(uint64_t{block + 1} * p.n_groups / n_blocks);
+  const uint32_t n_runs = p.n_groups / p.run_groups;
+  const uint32_t first_group = block * n_runs / n_blocks * p.run_groups;
+  const uint32_t end_group = (block + 1) * n_runs / n_blocks * p.run_groups;
   const uint32_t padded = p.n_units * Format::kUnitCols;
   const GemvLayout at(Format::kInteger, padded, p.norm != nullptr ? p.n_in : 0, n_warps,
-                      (p.n_groups + n_blocks - 1) / n_blocks, p.n_stages, shape.ring_bytes());
+                      (n_runs + n_blocks - 1) / n_blocks * p.run_groups, p.n_stages, shape.ring_bytes());
   const uint32_t n_block_units = (end_group - first_group) * p.n_units;
   const uint32_t begin = warp * n_block_units / n_warps, end = (warp + 1) * n_block_units / n_warps;
 
@@ -179,14 +180,14 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
                      reinterpret_cast<float*>(shared + at.x),    padded};
   stage_norm(p, in);
   wait_for_inputs();
-  load_input<Format::kInteger>(p, in);
+  load_input<Format::kInteger, is_wide<Format>()>(p, in);
   __syncthreads();
 
   auto* const sums = reinterpret_cast<float*>(shared + at.sums);
   auto* const edges = reinterpret_cast<float*>(shared + at.edges);
   auto* const edge_groups = reinterpret_cast<uint32_t*>(shared + at.edge_groups);
   if (lane == 0) edge_groups[warp] = begin < end && begin % p.n_units != 0 ? begin / p.n_units : UINT32_MAX;
-  if (threadIdx.x >= n_warps && threadIdx.x < kMaxGemvWarps) edge_groups[threadIdx.x] = UINT32_MAX;
+  if (threadIdx.x >= n_warps && threadIdx.x < kMostWarps) edge_groups[threadIdx.x] = UINT32_MAX;
   // One row per thread is the common case; its residual is on its way while the stream is consumed.
   float residual = 0;
   if (p.residual != nullptr && threadIdx.x < 4 * (end_group - first_group) &&
@@ -213,11 +214,11 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
   __syncthreads();
 
   delay_stores();
-  const float factor = norm_factor(p, in);
+  const float factor = norm_factor<kMostWarps>(p, in);
   const auto total = [&](uint32_t local_row) {
     float y = sums[local_row];
 #pragma unroll
-    for (uint32_t w = 1; w < kMaxGemvWarps; ++w) {
+    for (uint32_t w = 1; w < kMostWarps; ++w) {
       const float edge = edges[4 * w + local_row % 4];
       y += edge_groups[w] == local_row / 4 ? edge : 0;
     }
@@ -230,7 +231,12 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
       if (o >= p.part[0].n_rows) continue;
       const float gate = total(gate_row) + (p.part[0].bias != nullptr ? p.part[0].bias[o] : 0);
       const float up = total(gate_row + 2) + (p.part[1].bias != nullptr ? p.part[1].bias[o] : 0);
-      p.part[0].out[o] = activate(p.act, gate) * up;
+      const float y = activate(p.act, gate) * up;
+      if (p.out_quantized.codes != nullptr) {
+        quantize_one(p.out_quantized, o, y);  // whole warps: o runs over whole blocks
+      } else {
+        p.part[0].out[o] = y;
+      }
     }
   } else {
     for (uint32_t i = threadIdx.x; i < 4 * n_local; i += blockDim.x) {
@@ -241,19 +247,22 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
   }
 }
 
+// Registers for several blocks of eight warps per SM, although one fills its memory: measured, unrolled or larger loops
+// cost more than they bring.
 template <class Format>
-__global__ void __launch_bounds__(kMaxGemvThreads, kBlocksPerSm) gemv_kernel(const __grid_constant__ GemvParams p) {
-  run_gemv<Format>(p, blockIdx.x, gridDim.x);
+__global__ void __launch_bounds__(32 * kGemvWarps<Format>, kGemvWarps<Format> > 8 ? 2 : 4)
+    gemv_kernel(const __grid_constant__ GemvParams p) {
+  run_gemv<Format, kGemvWarps<Format>>(p, blockIdx.x, gridDim.x);
 }
 
 // Two matrices with the same input side by side.
 template <class First, class Second>
-__global__ void __launch_bounds__(kMaxGemvThreads, kBlocksPerSm)
+__global__ void __launch_bounds__(32 * kGemvWarps<First>, 2)
     gemv_pair_kernel(const __grid_constant__ GemvPairParams p) {
   if (blockIdx.x < p.n_first_blocks) {
-    run_gemv<First>(p.first, blockIdx.x, p.n_first_blocks);
+    run_gemv<First, kGemvWarps<First>>(p.first, blockIdx.x, p.n_first_blocks);
   } else {
-    run_gemv<Second>(p.second, blockIdx.x - p.n_first_blocks, gridDim.x - p.n_first_blocks);
+    run_gemv<Second, kGemvWarps<First>>(p.second, blockIdx.x - p.n_first_blocks, gridDim.x - p.n_first_blocks);
   }
 }
 

@@ -1,140 +1,147 @@
-// Online softmax of one warp over cache positions, for up to four query heads that share a key/value head.
-//
-// kLanes = head_dim / 8 neighbouring lanes hold one position, eight dimensions each; 32 / kLanes positions lie side by
-// side, kUnroll of them follow each other. Every lane owns the scores of one head: the 4 * kUnroll sums over the lanes
-// of a position are reduced and scattered in one butterfly, value (lane % kLanes) * kOwn + i to a lane.
+// Online softmax of one warp over granules of the cache, for up to eight query heads that share a key/value head, on
+// the tensor cores without losing a float's precision: the sixteen rows of a tile are the eight heads twice, once with
+// the high part of the float operand (query, then softmax weight) and once with the low part; keys and values are used
+// as stored. The third part of bfloat16 is a product of its own.
 #pragma once
 
-#include "cuda/device/cache_rows.cuh"
+#include "cuda/cache_layout.h"
+#include "cuda/device/mma.cuh"
 
 namespace stretto::cuda {
 
-constexpr int kHeadsPerBlock = 4;
+constexpr uint32_t kHeadsPerBlock = 8;
+constexpr float kLowestScore = -1e30F;  // finite, so that differences are never NaN
+
+// Parts of the queries in shared memory: rows 0 .. 7 the first part of the heads, 8 .. 15 the second, 16 .. 23 the
+// third.
+template <class T, int kHeadDim>
+struct QueryTiles {
+  static constexpr int kRows = 8 * kSplitParts<T>;
+  static constexpr int kStride = kHeadDim + 8;  // rows in different banks
+  T rows[kRows][kStride];
+
+  // Dimension d of `head`, a float.
+  __device__ __forceinline__ void store(uint32_t head, uint32_t d, float v) {
+    uint32_t parts[kSplitParts<T>];
+    split_pair<T>(v, 0, parts);
+#pragma unroll
+    for (int i = 0; i < kSplitParts<T>; ++i) {
+      const auto low = static_cast<uint16_t>(parts[i]);
+      rows[8 * i + head][d] = *reinterpret_cast<const T*>(&low);
+    }
+  }
+};
 
 template <class T, int kHeadDim>
 struct HeadSoftmax {
-  static constexpr int kUnroll = 4;
-  static constexpr int kLanes = kHeadDim / 8;
-  static constexpr int kSide = 32 / kLanes;                       // positions side by side
-  static constexpr int kPositions = kSide * kUnroll;              // of one call of add()
-  static constexpr int kOwn = kHeadsPerBlock * kUnroll / kLanes;  // scores of a lane
-  static constexpr int kHeadLanes = kLanes / kHeadsPerBlock;      // lanes that own scores of one head
-  static constexpr float kLowest = -1e30F;                        // finite, so that differences are never NaN
+  static constexpr int kSteps = kHeadDim / 16, kTiles = kHeadDim / 8;
+  static constexpr uint32_t kRowBytes = kHeadDim * 2;
+  static constexpr bool kThird = kSplitParts<T> == 3;
 
-  float q[kHeadsPerBlock][8];
-  float acc[kHeadsPerBlock][8] = {};
-  float top = kLowest, sum = 0;  // of the lane's own head; `sum` over the lane's own scores only
+  float acc[kTiles][4] = {};          // c layout of device/mma.cuh: head g, and its low part
+  float top = kLowestScore, sum = 0;  // of head g; `sum` over the lane's own positions only
+  float unscale;                      // of head g's queries
+  bool is_used;                       // there is a head g
 
-  __device__ __forceinline__ static float from_head(float v, int head) {
-    return __shfl_sync(0xffffffffu, v, head * kHeadLanes, kLanes);
+  // a with the third part in its upper rows and nothing below.
+  __device__ __forceinline__ static void multiply_third(float (&c)[4], uint32_t a0, uint32_t a2, uint32_t b0,
+                                                        uint32_t b1) {
+    const uint32_t a[4] = {a0, 0, a2, 0};
+    multiply_add<T>(c, a, b0, b1);
   }
 
-  // The largest of the values that the lanes of one head own.
-  __device__ __forceinline__ static float head_max(float v) {
+  // Scores of the granule's positions 2 i, 2 i + 1, 8 + 2 i and 9 + 2 i for head g. The queries are read anew each
+  // time: registers are what decides how many kernels share an SM.
+  __device__ __forceinline__ void scores(const QueryTiles<T, kHeadDim>& queries, uint32_t keys, uint32_t lane,
+                                         float (&s)[4]) const {
+    float c[2][4] = {};
+    // Tiles: positions 0 .. 7, dimensions 0 .. 7 and 8 .. 15 of the step; then positions 8 .. 15.
+    const uint32_t row = lane / 16 * 8 + lane % 8, chunk = lane / 8 % 2;
+    // In the order of a: rows 0 .. 7 and 8 .. 15 of eight columns, then of the next eight.
+    const uint32_t query = shared_address(&queries.rows[lane % 16][lane / 16 * 8]);
 #pragma unroll
-    for (int mask = kHeadLanes / 2; mask > 0; mask /= 2) v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, mask));
-    return v;
-  }
-  __device__ __forceinline__ static float head_sum(float v) {
+    for (int step = 0; step < kSteps; ++step) {
+      uint32_t a[4], b[4];
+      load_tiles(a, query + 32 * step);
+      load_tiles(b, keys + row * kRowBytes + ((2 * step + chunk) ^ (row % 8)) * 16);
 #pragma unroll
-    for (int mask = kHeadLanes / 2; mask > 0; mask /= 2) v += __shfl_xor_sync(0xffffffffu, v, mask);
-    return v;
-  }
-
-  // Sums s over the kLanes lanes of a position; the lane's own kOwn results end up in front.
-  __device__ __forceinline__ static void reduce_scatter(float (&s)[kHeadsPerBlock * kUnroll], uint32_t lane) {
-    int n = kHeadsPerBlock * kUnroll;
-#pragma unroll
-    for (int mask = kLanes / 2; mask > 0; mask /= 2) {
-      n /= 2;
-      const bool upper = (lane & mask) != 0;
-#pragma unroll
-      for (int i = 0; i < kHeadsPerBlock * kUnroll / 2; ++i) {
-        if (i >= n) break;
-        const float send = upper ? s[i] : s[i + n], keep = upper ? s[i + n] : s[i];
-        s[i] = keep + __shfl_xor_sync(0xffffffffu, send, mask);
+      for (int tile = 0; tile < 2; ++tile) {
+        multiply_add<T>(c[tile], a, b[2 * tile], b[2 * tile + 1]);
+        if constexpr (kThird) {
+          const T* third = &queries.rows[16 + lane / 4][16 * step + lane % 4 * 2];
+          multiply_third(c[tile], *reinterpret_cast<const uint32_t*>(third),
+                         *reinterpret_cast<const uint32_t*>(third + 8), b[2 * tile], b[2 * tile + 1]);
+        }
       }
     }
+#pragma unroll
+    for (int tile = 0; tile < 2; ++tile) {
+      s[2 * tile] = is_used ? (c[tile][0] + c[tile][2]) * unscale : 0;
+      s[2 * tile + 1] = is_used ? (c[tile][1] + c[tile][3]) * unscale : 0;
+    }
   }
 
-  // Positions j * kSide + lane / kLanes, j < kUnroll, of which the first n_valid count. after_scores() runs when k is
-  // no longer needed, so that the next keys can be on their way during the rest.
-  template <class F>
-  __device__ __forceinline__ void add(const CacheRow8<T> (&k)[kUnroll], const CacheRow8<T> (&v)[kUnroll], int n_valid,
-                                      uint32_t lane, const F& after_scores) {
-    float s[kHeadsPerBlock * kUnroll];
+  // Turns scores into weights; of the granule's positions those from `first` to below `end` count.
+  __device__ __forceinline__ void weigh(float (&s)[4], int first, int end, uint32_t lane) {
+    float best = kLowestScore;
 #pragma unroll
-    for (int j = 0; j < kUnroll; ++j) {
-      float row[8];
-      k[j].get(row);
-#pragma unroll
-      for (int h = 0; h < kHeadsPerBlock; ++h) {
-        float dot = 0;
-#pragma unroll
-        for (int i = 0; i < 8; ++i) dot += q[h][i] * row[i];
-        s[h * kUnroll + j] = dot;
-      }
+    for (int j = 0; j < 4; ++j) {
+      const int position = j / 2 * 8 + static_cast<int>(lane % 4) * 2 + j % 2;
+      if (position < first || position >= end) s[j] = -INFINITY;
+      best = fmaxf(best, s[j]);
     }
-    after_scores();
-    reduce_scatter(s, lane);
-    float best = kLowest;
-#pragma unroll
-    for (int i = 0; i < kOwn; ++i) {
-      const int j = static_cast<int>(lane % kLanes * kOwn + i) % kUnroll;
-      if (j * kSide + static_cast<int>(lane / kLanes) >= n_valid) s[i] = -INFINITY;
-      best = fmaxf(best, s[i]);
-    }
-    const float new_top = fmaxf(top, head_max(best)), shrink = exp2f(top - new_top);
+    best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 1));
+    best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 2));
+    const float new_top = fmaxf(top, best), shrink = exp2f(top - new_top);
     top = new_top;
     sum *= shrink;
 #pragma unroll
-    for (int i = 0; i < kOwn; ++i) {
-      s[i] = exp2f(s[i] - top);
-      sum += s[i];
+    for (float& x : s) {
+      x = exp2f(x - top);
+      sum += x;
     }
-    scale(shrink);
+    if (__any_sync(0xffffffffu, shrink != 1)) {
 #pragma unroll
-    for (int j = 0; j < kUnroll; ++j) {
-      float row[8];
-      v[j].get(row);
+      for (auto& tile : acc)
 #pragma unroll
-      for (int h = 0; h < kHeadsPerBlock; ++h) {
-        constexpr int kPer = kOwn;
-        const int value = h * kUnroll + j;
-        const float p = __shfl_sync(0xffffffffu, s[value % kPer], value / kPer, kLanes);
+        for (float& x : tile) x *= shrink;
+    }
+  }
+
+  // Adds the granule's values with the weights of weigh().
+  __device__ __forceinline__ void add(uint32_t values, const float (&s)[4], uint32_t lane) {
+    uint32_t low[kSplitParts<T>], high[kSplitParts<T>];
+    split_pair<T>(s[0], s[1], low);
+    split_pair<T>(s[2], s[3], high);
+    const uint32_t a[4] = {low[0], low[1], high[0], high[1]};
+    // Tiles: positions 0 .. 7 and 8 .. 15 of eight dimensions, then of the next eight.
+    const uint32_t row = lane % 16, chunk = lane / 16;
 #pragma unroll
-        for (int i = 0; i < 8; ++i) acc[h][i] += p * row[i];
+    for (int tile = 0; tile < kTiles; tile += 2) {
+      uint32_t b[4];
+      load_tiles_transposed(b, values + row * kRowBytes + ((tile + chunk) ^ (row % 8)) * 16);
+      multiply_add<T>(acc[tile], a, b[0], b[1]);
+      multiply_add<T>(acc[tile + 1], a, b[2], b[3]);
+      if constexpr (kThird) {
+        multiply_third(acc[tile], low[2], high[2], b[0], b[1]);
+        multiply_third(acc[tile + 1], low[2], high[2], b[2], b[3]);
       }
     }
   }
 
-  // Multiplies each head's result with the factor that its owners hold.
-  __device__ __forceinline__ void scale(float factor) {
+  // The warp's result, not yet divided by the sum: out [heads][kHeadDim], tops and sums [heads].
+  __device__ __forceinline__ void store(float* out, float* tops, float* sums, uint32_t n_heads, uint32_t lane) {
+    sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+    sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+    const uint32_t head = lane / 4;
+    if (head >= n_heads) return;
 #pragma unroll
-    for (int h = 0; h < kHeadsPerBlock; ++h) {
-      const float f = from_head(factor, h);
-#pragma unroll
-      for (int i = 0; i < 8; ++i) acc[h][i] *= f;
-    }
-  }
-
-  // Joins the positions that lay side by side: afterwards lanes 0 .. kLanes - 1 hold the warp's result, with the whole
-  // sum of each head in its owners.
-  __device__ __forceinline__ void join() {
-    sum = head_sum(sum);
-#pragma unroll
-    for (int mask = kLanes; mask < 32; mask *= 2) {
-      const float other_top = __shfl_xor_sync(0xffffffffu, top, mask);
-      const float new_top = fmaxf(top, other_top);
-      const float shrink = exp2f(top - new_top);
-      scale(shrink);
-      sum *= shrink;
-      top = new_top;
-      sum += __shfl_xor_sync(0xffffffffu, sum, mask);
-#pragma unroll
-      for (int h = 0; h < kHeadsPerBlock; ++h)
-#pragma unroll
-        for (int i = 0; i < 8; ++i) acc[h][i] += __shfl_xor_sync(0xffffffffu, acc[h][i], mask);
+    for (int tile = 0; tile < kTiles; ++tile)
+      *reinterpret_cast<float2*>(out + head * kHeadDim + 8 * tile + lane % 4 * 2) =
+          make_float2(acc[tile][0] + acc[tile][2], acc[tile][1] + acc[tile][3]);
+    if (lane % 4 == 0) {
+      tops[head] = top;
+      sums[head] = sum;
     }
   }
 };

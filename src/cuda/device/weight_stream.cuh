@@ -2,11 +2,10 @@
 //
 // A warp reads one contiguous run of units (cuda/packed.h). The ring has n_stages stages of units_per_stage units; a
 // stage is one asynchronous copy that completes on an mbarrier of its own. start() fills the whole ring and returns at
-// once, so that a kernel can start its stream before it waits for its activations. From sm_90 on one lane issues one
-// bulk copy per stage; before, the lanes copy 16 bytes each.
+// once, so that a kernel can start its stream before it waits for its activations.
 #pragma once
 
-#include <cstdint>
+#include "cuda/device/async_copy.cuh"
 
 namespace stretto::cuda {
 
@@ -24,8 +23,8 @@ class WeightStream {
   __device__ WeightStream(const StreamShape& shape, uint8_t* ring, uint64_t* barriers, const uint8_t* source,
                           uint32_t n_units)
       : shape_(shape),
-        ring_(static_cast<uint32_t>(__cvta_generic_to_shared(ring))),
-        barriers_(static_cast<uint32_t>(__cvta_generic_to_shared(barriers))),
+        ring_(shared_address(ring)),
+        barriers_(shared_address(barriers)),
         memory_(ring),
         source_(source),
         to_issue_(n_units),
@@ -33,11 +32,9 @@ class WeightStream {
 
   __device__ void start() {
     if (lane_ == 0) {
-      for (uint32_t s = 0; s < shape_.n_stages; ++s) init_barrier(barriers_ + 8 * s);
-#if __CUDA_ARCH__ >= 900
-      asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-      asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy_));
-#endif
+      for (uint32_t s = 0; s < shape_.n_stages; ++s) init_copy_barrier(barriers_ + 8 * s);
+      publish_barriers();
+      policy_ = read_once_policy();
     }
     __syncwarp();
     for (uint32_t s = 0; s < shape_.n_stages && to_issue_ > 0; ++s) issue(s);
@@ -45,8 +42,7 @@ class WeightStream {
 
   // The units of the next stage, complete in shared memory.
   __device__ const uint8_t* acquire() {
-    const uint32_t barrier = barriers_ + 8 * stage_;
-    while (!is_complete(barrier, parity_)) {
+    while (!is_complete(barriers_ + 8 * stage_, parity_)) {
     }
     return memory_ + stage_ * shape_.stage_bytes();
   }
@@ -62,48 +58,10 @@ class WeightStream {
   }
 
  private:
-  __device__ static void init_barrier(uint32_t barrier) {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(barrier) : "memory");
-#else
-    asm volatile("mbarrier.init.shared.b64 [%0], 32;" ::"r"(barrier) : "memory");
-#endif
-  }
-
-  __device__ static bool is_complete(uint32_t barrier, uint32_t parity) {
-    uint32_t done;
-#if __CUDA_ARCH__ >= 900
-    asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-                 : "=r"(done)
-                 : "r"(barrier), "r"(parity)
-                 : "memory");
-#else
-    asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-                 : "=r"(done)
-                 : "r"(barrier), "r"(parity)
-                 : "memory");
-#endif
-    return done != 0;
-  }
-
   __device__ void issue(uint32_t stage) {
     const uint32_t n_units = min(shape_.units_per_stage, to_issue_);
     const uint32_t bytes = n_units * shape_.unit_bytes;
-    const uint32_t to = ring_ + stage * shape_.stage_bytes(), barrier = barriers_ + 8 * stage;
-#if __CUDA_ARCH__ >= 900
-    if (lane_ == 0) {
-      asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
-      asm volatile(
-          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], "
-          "%4;" ::"r"(to),
-          "l"(source_), "r"(bytes), "r"(barrier), "l"(policy_)
-          : "memory");
-    }
-#else
-    for (uint32_t at = lane_ * 16; at < bytes; at += 512)
-      asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to + at), "l"(source_ + at) : "memory");
-    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(barrier) : "memory");
-#endif
+    copy_async(ring_ + stage * shape_.stage_bytes(), source_, bytes, barriers_ + 8 * stage, policy_, lane_);
     source_ += bytes;
     to_issue_ -= n_units;
   }
@@ -116,9 +74,7 @@ class WeightStream {
   const uint32_t lane_;
   uint32_t stage_ = 0;
   uint32_t parity_ = 0;
-#if __CUDA_ARCH__ >= 900
   uint64_t policy_ = 0;
-#endif
 };
 
 }  // namespace stretto::cuda

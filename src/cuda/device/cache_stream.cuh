@@ -1,0 +1,73 @@
+// One warp's stream of keys and values of one head through a ring in shared memory: granules of kCacheGranule
+// positions, keys and values in turn, every kEvery-th granule of a run. Like device/weight_stream.cuh it can be started
+// before the activations are there, for positions that earlier steps wrote.
+#pragma once
+
+#include "cuda/cache_layout.h"
+#include "cuda/device/async_copy.cuh"
+
+namespace stretto::cuda {
+
+template <uint32_t kRowBytes, uint32_t kStages, uint32_t kEvery>
+class CacheStream {
+ public:
+  static constexpr uint32_t kStageBytes = kCacheGranule * kRowBytes;
+  static constexpr uint32_t kRingBytes = kStages * kStageBytes;
+
+  // keys, values: the head's row 0. Granules first, first + kEvery, .. below end.
+  __device__ CacheStream(uint8_t* ring, uint64_t* barriers, const uint8_t* keys, const uint8_t* values, uint32_t first,
+                         uint32_t end)
+      : ring_(shared_address(ring)),
+        barriers_(shared_address(barriers)),
+        keys_(keys),
+        values_(values),
+        next_(2 * first),
+        end_(end),
+        lane_(threadIdx.x % 32) {}
+
+  __device__ void prepare() {
+    if (lane_ == 0) {
+      for (uint32_t s = 0; s < kStages; ++s) init_copy_barrier(barriers_ + 8 * s);
+      publish_barriers();
+      policy_ = read_once_policy();
+    }
+    __syncwarp();
+  }
+  __device__ void start() {
+    for (uint32_t s = 0; s < kStages; ++s) issue(s);
+  }
+  // The shared address of the next half of a granule, complete.
+  __device__ uint32_t acquire() {
+    while (!is_complete(barriers_ + 8 * stage_, parity_)) {
+    }
+    return ring_ + stage_ * kStageBytes;
+  }
+  // Gives the last one back; all lanes have read it.
+  __device__ void release() {
+    __syncwarp();
+    issue(stage_);
+    if (++stage_ == kStages) {
+      stage_ = 0;
+      parity_ ^= 1;
+    }
+  }
+
+ private:
+  __device__ void issue(uint32_t stage) {
+    const uint32_t granule = next_ / 2;
+    if (granule >= end_) return;
+    const uint8_t* from = (next_ % 2 == 0 ? keys_ : values_) + uint64_t{granule} * kStageBytes;
+    copy_async(ring_ + stage * kStageBytes, from, kStageBytes, barriers_ + 8 * stage, policy_, lane_);
+    next_ += next_ % 2 == 0 ? 1 : 2 * kEvery - 1;
+  }
+
+  const uint32_t ring_, barriers_;
+  const uint8_t* const keys_;
+  const uint8_t* const values_;
+  uint32_t next_;  // 2 granule, + 1 for its values
+  const uint32_t end_, lane_;
+  uint32_t stage_ = 0, parity_ = 0;
+  uint64_t policy_ = 0;
+};
+
+}  // namespace stretto::cuda
