@@ -89,13 +89,16 @@ int main() {
   check(cudaMemset(arena, 1, kArena));
   check(cudaMalloc(&on_device, n_sm * sizeof(Seen)));
   std::vector<Seen> seen(n_sm);
+  constexpr uint32_t kRingBytes = kWarps * kStages * kStageBytes;
+  check(cudaFuncSetAttribute(sweep, cudaFuncAttributeMaxDynamicSharedMemorySize, kRingBytes));
   for (const uint64_t mega : {50, 100, 1000}) {
     const uint64_t per_sm = mega * kMega / n_sm / (kWarps * kStageBytes) * (kWarps * kStageBytes);
     std::vector<double> mean_us(n_sm, 0);
     double last_us = 0;
     for (int run = 0; run < kRuns; ++run) {
       const uint64_t at = run % 20 * (mega < 500 ? 100 * kMega : 0);  // more than the L2 cache holds
-      sweep<<<n_sm, 32 * kWarps, kWarps * kStages * kStageBytes>>>(arena + at, per_sm, on_device);
+      sweep<<<n_sm, 32 * kWarps, kRingBytes>>>(arena + at, per_sm, on_device);
+      check(cudaGetLastError());
       check(cudaMemcpy(seen.data(), on_device, n_sm * sizeof(Seen), cudaMemcpyDeviceToHost));
       const auto first =
           std::min_element(seen.begin(), seen.end(), [](auto& a, auto& b) { return a.begin_ns < b.begin_ns; });

@@ -11,7 +11,7 @@ uint32_t u32(uint64_t v) { return static_cast<uint32_t>(v); }
 bool is_cache_type(DType type) { return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16; }
 
 DecodeAttentionTuning tuning_of(const RopeAttention& op, const DeviceShape& device, const DecodeAttentionChoice& c) {
-  return tune_decode_attention(u32(op.n_heads), u32(op.n_kv_heads), 1, device, c);
+  return tune_decode_attention(u32(op.n_heads), u32(op.n_kv_heads), u32(op.head_dim), 1, device, c);
 }
 
 DecodeAttentionParams attention_params(const RopeAttention& op, const Machine& m) {
@@ -32,7 +32,8 @@ DecodeAttentionParams attention_params(const RopeAttention& op, const Machine& m
           .scale = op.scale,
           .eps = op.eps,
           .partial = m.partial,
-          .n_arrived = m.n_arrived};
+          .n_arrived = m.n_arrived,
+          .n_stages = tuning_of(op, m.device, m.choices.attention).n_stages};
 }
 
 // One launch per token: the result of a token does not depend on how many share its step.

@@ -12,7 +12,7 @@
 #include "cuda/device/cache_stream.cuh"
 #include "cuda/device/dependency.cuh"
 #include "cuda/device/head_softmax.cuh"
-#include "cuda/device/numeric.cuh"
+#include "cuda/device/lane_head.cuh"
 #include "cuda/device/quantize.cuh"
 #include "cuda/device/store.cuh"
 
@@ -22,11 +22,10 @@ namespace {
 constexpr uint32_t kWarps = 8;
 constexpr float kLog2E = 1.4426950408889634F;
 
-// Of a warp, in halves of a granule: measured, at each head size the next larger or smaller ring is slower.
+constexpr uint32_t kMaxStages = 4;
+
 template <int kHeadDim>
-constexpr uint32_t kStages = kHeadDim == 64 ? 4 : 3;
-template <int kHeadDim>
-using Stream = CacheStream<kHeadDim * 2, kStages<kHeadDim>, kWarps>;
+using Stream = CacheStream<kHeadDim * 2, kWarps>;
 
 // The granules of one block.
 struct Run {
@@ -46,54 +45,6 @@ __device__ __forceinline__ Run run_of(const DecodeAttentionParams& p, uint32_t p
   return run;
 }
 
-// A lane's dimensions lane + 32 i of a head.
-template <int kHeadDim>
-struct LaneValues {
-  static constexpr int kPer = kHeadDim / 32;
-  float v[kPer];
-};
-
-template <int kHeadDim>
-__device__ __forceinline__ LaneValues<kHeadDim> load_norm(const float* norm, uint32_t lane) {
-  LaneValues<kHeadDim> w;
-#pragma unroll
-  for (int i = 0; i < w.kPer; ++i) w.v[i] = norm != nullptr ? norm[lane + 32 * i] : 1;
-  return w;
-}
-
-// One head by one warp: x (device) normalised and rotated; `scratch` [kHeadDim] is shared memory of the warp.
-template <int kHeadDim>
-__device__ __forceinline__ LaneValues<kHeadDim> prepare_head(const DecodeAttentionParams& p, const float* x,
-                                                             const LaneValues<kHeadDim>& norm, bool has_norm,
-                                                             uint32_t t, float* scratch, uint32_t lane) {
-  constexpr int kPer = LaneValues<kHeadDim>::kPer;
-  const uint32_t n = p.rows.n_pairs;
-  LaneValues<kHeadDim> y;
-  float cos[kPer], sin[kPer], sum = 0;
-  // Everything that has to be fetched, at once.
-#pragma unroll
-  for (int i = 0; i < kPer; ++i) {
-    const uint32_t d = lane + 32 * i, pair = d < n ? d : d - n;
-    y.v[i] = x[d];
-    cos[i] = d < 2 * n ? p.rows.cos[t * n + pair] : 1;
-    sin[i] = d < 2 * n ? p.rows.sin[t * n + pair] : 0;
-  }
-#pragma unroll
-  for (int i = 0; i < kPer; ++i) sum += y.v[i] * y.v[i];
-  const float r = has_norm ? rms_factor(warp_sum(sum), kHeadDim, p.eps) : 1;
-#pragma unroll
-  for (int i = 0; i < kPer; ++i) scratch[lane + 32 * i] = y.v[i] *= r * norm.v[i];
-  __syncwarp();
-#pragma unroll
-  for (int i = 0; i < kPer; ++i) {
-    const uint32_t d = lane + 32 * i;
-    if (d < n) y.v[i] = y.v[i] * cos[i] - scratch[d + n] * sin[i];
-    if (d >= n && d < 2 * n) y.v[i] = scratch[d - n] * sin[i] + y.v[i] * cos[i];
-  }
-  __syncwarp();
-  return y;
-}
-
 template <class T, int kHeadDim>
 struct alignas(16) Shared {
   QueryTiles<T, kHeadDim> q;
@@ -101,7 +52,7 @@ struct alignas(16) Shared {
   float scratch[kWarps][kHeadDim];
   float unscale[kHeadsPerBlock];
   float top[kWarps][kHeadsPerBlock], sum[kWarps][kHeadsPerBlock];
-  uint64_t barriers[kWarps][kStages<kHeadDim>];
+  uint64_t barriers[kWarps][kMaxStages];
   bool is_last;
 };
 
@@ -179,9 +130,9 @@ __device__ __forceinline__ void complete_granule(uint32_t half, const T* new_row
 
 // Joins the warps of the block that had positions: unnormalised result of four dimensions of a head, at `quad` of the
 // group, and the head's maximum and sum.
-template <uint32_t kRingBytes, class S>
-__device__ __forceinline__ float4 join_warps(const S& s, const uint8_t* rings, uint32_t n_busy, uint32_t head,
-                                             uint32_t quad, float2* top_and_sum) {
+template <class S>
+__device__ __forceinline__ float4 join_warps(const S& s, const uint8_t* rings, uint32_t ring_bytes, uint32_t n_busy,
+                                             uint32_t head, uint32_t quad, float2* top_and_sum) {
   float tops[kWarps], t = s.top[0][head];
 #pragma unroll
   for (uint32_t w = 0; w < kWarps; ++w) {
@@ -194,7 +145,7 @@ __device__ __forceinline__ float4 join_warps(const S& s, const uint8_t* rings, u
   for (uint32_t w = 0; w < kWarps; ++w) {
     if (w >= n_busy) break;
     const float f = exp2f(tops[w] - t);
-    const float4 v = reinterpret_cast<const float4*>(rings + w * kRingBytes)[quad];
+    const float4 v = reinterpret_cast<const float4*>(rings + w * ring_bytes)[quad];
     total += f * s.sum[w][head];
     y = make_float4(y.x + f * v.x, y.y + f * v.y, y.z + f * v.z, y.w + f * v.w);
   }
@@ -265,7 +216,6 @@ __device__ __forceinline__ void join_runs(const DecodeAttentionParams& p, uint32
 template <class T, int kHeadDim>
 __global__ void __launch_bounds__(32 * kWarps, 2)
     decode_attention_kernel(const __grid_constant__ DecodeAttentionParams p) {
-  constexpr uint32_t kRingBytes = Stream<kHeadDim>::kRingBytes;
   extern __shared__ __align__(128) uint8_t rings[];
   __shared__ Shared<T, kHeadDim> s;
   trigger_dependents();
@@ -280,7 +230,8 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
   const bool appends = p.k != nullptr && run.owns_new;
 
   const uint64_t head_row = CacheLayout{p.n_kv_heads, p.n_ctx, kHeadDim}.row(kv_head, 0) * sizeof(T);
-  Stream<kHeadDim> stream(rings + warp * kRingBytes, s.barriers[warp],
+  const uint32_t ring_bytes = p.n_stages * Stream<kHeadDim>::kStageBytes;
+  Stream<kHeadDim> stream(rings + warp * ring_bytes, p.n_stages, s.barriers[warp],
                           static_cast<const uint8_t*>(p.k_cache) + head_row,
                           static_cast<const uint8_t*>(p.v_cache) + head_row, run.begin + warp, run.end);
   stream.prepare();
@@ -312,7 +263,7 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
       softmax.add(half, weights, lane);
       stream.release();
     }
-    softmax.store(reinterpret_cast<float*>(rings + warp * kRingBytes), s.top[warp], s.sum[warp], n_heads, lane);
+    softmax.store(reinterpret_cast<float*>(rings + warp * ring_bytes), s.top[warp], s.sum[warp], n_heads, lane);
   }
   __syncthreads();
 
@@ -320,7 +271,7 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
   const uint64_t at = (uint64_t{t} * p.n_heads + first_head) * kHeadDim;
   const uint32_t n_quads = n_heads * kHeadDim / 4, quad = min(threadIdx.x, n_quads - 1), head = quad / (kHeadDim / 4);
   float2 top_and_sum;
-  const float4 y = join_warps<kRingBytes>(s, rings, n_busy, head, quad, &top_and_sum);
+  const float4 y = join_warps(s, rings, ring_bytes, n_busy, head, quad, &top_and_sum);
   const bool has_quad = threadIdx.x < n_quads;
   if (run.n_active == 1) return store_result(p, at + 4 * quad, y, top_and_sum.y, has_quad);
   if (has_quad) {
@@ -359,13 +310,20 @@ uint32_t n_head_groups(uint32_t n_heads, uint32_t n_kv_heads) {
 
 }  // namespace
 
-DecodeAttentionTuning tune_decode_attention(uint32_t n_heads, uint32_t n_kv_heads, uint32_t n_tokens,
+DecodeAttentionTuning tune_decode_attention(uint32_t n_heads, uint32_t n_kv_heads, uint32_t head_dim, uint32_t n_tokens,
                                             const DeviceShape& device, const DecodeAttentionChoice& choice) {
   DecodeAttentionTuning t;
   const uint32_t blocks = device.n_sm * std::max(1U, choice.blocks_per_sm);
   // The last block keeps a weight per run and head in shared memory.
   constexpr uint32_t kMostSplits = 128, kMinGranules = 16;
   t.n_splits = n_tokens > 1 ? 1 : std::clamp(blocks / n_head_groups(n_heads, n_kv_heads), 1U, kMostSplits);
+  // Halves of a granule in a warp's ring; measured, at each head size the next larger or smaller ring is slower.
+  // Devices with 100 KB of shared memory take less.
+  constexpr uint32_t kStaticBytes = 12 << 10;
+  t.n_stages = head_dim == 64 ? kMaxStages : kMaxStages - 1;
+  while (t.n_stages > 2 &&
+         kStaticBytes + kWarps * t.n_stages * kCacheGranule * head_dim * 2 > device.shared_bytes_per_block)
+    --t.n_stages;
   t.min_granules = choice.min_granules != 0 ? choice.min_granules : kMinGranules;
   return t;
 }
@@ -388,7 +346,7 @@ void prepare_decode_attention(const DeviceShape& device) {
 
 void launch_decode_attention(Queue& queue, DType cache_type, uint32_t n_tokens, const DecodeAttentionParams& params) {
   const dim3 grid(n_head_groups(params.n_heads, params.n_kv_heads), params.n_splits, n_tokens);
-  const uint32_t ring_bytes = params.head_dim == 64 ? Stream<64>::kRingBytes : Stream<128>::kRingBytes;
+  const uint32_t ring_bytes = params.n_stages * kCacheGranule * params.head_dim * 2;
   visit_kernel(cache_type, params.head_dim,
                [&](auto kernel) { launch_kernel(queue, kernel, grid, 32 * kWarps, kWarps * ring_bytes, params); });
 }

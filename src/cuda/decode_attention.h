@@ -32,16 +32,18 @@ struct DecodeAttentionParams {
   float* partial = nullptr;
   uint32_t* n_arrived = nullptr;  // zero between launches
   uint32_t n_splits = 1, min_granules = 1;
+  uint32_t n_stages = 2;  // of a warp's ring
 };
 
 struct DecodeAttentionTuning {
   uint32_t n_splits = 1;      // most blocks that share one group of heads
   uint32_t min_granules = 1;  // of positions, below which a split is not worth its combination
+  uint32_t n_stages = 2;      // of a warp's ring
 };
 struct DecodeAttentionChoice {
   uint32_t blocks_per_sm = 0, min_granules = 0;
 };
-DecodeAttentionTuning tune_decode_attention(uint32_t n_heads, uint32_t n_kv_heads, uint32_t n_tokens,
+DecodeAttentionTuning tune_decode_attention(uint32_t n_heads, uint32_t n_kv_heads, uint32_t head_dim, uint32_t n_tokens,
                                             const DeviceShape& device, const DecodeAttentionChoice& choice);
 
 // Floats of `partial` and elements of `n_arrived`.

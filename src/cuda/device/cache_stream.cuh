@@ -8,33 +8,33 @@
 
 namespace stretto::cuda {
 
-template <uint32_t kRowBytes, uint32_t kStages, uint32_t kEvery>
+template <uint32_t kRowBytes, uint32_t kEvery>
 class CacheStream {
  public:
   static constexpr uint32_t kStageBytes = kCacheGranule * kRowBytes;
-  static constexpr uint32_t kRingBytes = kStages * kStageBytes;
 
   // keys, values: the head's row 0. Granules first, first + kEvery, .. below end.
-  __device__ CacheStream(uint8_t* ring, uint64_t* barriers, const uint8_t* keys, const uint8_t* values, uint32_t first,
-                         uint32_t end)
+  __device__ CacheStream(uint8_t* ring, uint32_t n_stages, uint64_t* barriers, const uint8_t* keys,
+                         const uint8_t* values, uint32_t first, uint32_t end)
       : ring_(shared_address(ring)),
         barriers_(shared_address(barriers)),
         keys_(keys),
         values_(values),
         next_(2 * first),
         end_(end),
+        n_stages_(n_stages),
         lane_(threadIdx.x % 32) {}
 
   __device__ void prepare() {
     if (lane_ == 0) {
-      for (uint32_t s = 0; s < kStages; ++s) init_copy_barrier(barriers_ + 8 * s);
+      for (uint32_t s = 0; s < n_stages_; ++s) init_copy_barrier(barriers_ + 8 * s);
       publish_barriers();
       policy_ = read_once_policy();
     }
     __syncwarp();
   }
   __device__ void start() {
-    for (uint32_t s = 0; s < kStages; ++s) issue(s);
+    for (uint32_t s = 0; s < n_stages_; ++s) issue(s);
   }
   // The shared address of the next half of a granule, complete.
   __device__ uint32_t acquire() {
@@ -46,7 +46,7 @@ class CacheStream {
   __device__ void release() {
     __syncwarp();
     issue(stage_);
-    if (++stage_ == kStages) {
+    if (++stage_ == n_stages_) {
       stage_ = 0;
       parity_ ^= 1;
     }
@@ -65,7 +65,7 @@ class CacheStream {
   const uint8_t* const keys_;
   const uint8_t* const values_;
   uint32_t next_;  // 2 granule, + 1 for its values
-  const uint32_t end_, lane_;
+  const uint32_t end_, n_stages_, lane_;
   uint32_t stage_ = 0, parity_ = 0;
   uint64_t policy_ = 0;
 };

@@ -1,0 +1,57 @@
+// One head of q or k by one warp: normalised and rotated in registers.
+#pragma once
+
+#include "cuda/decode_attention.h"
+#include "cuda/device/numeric.cuh"
+
+namespace stretto::cuda {
+
+// A lane's dimensions lane + 32 i of a head.
+template <int kHeadDim>
+struct LaneValues {
+  static constexpr int kPer = kHeadDim / 32;
+  float v[kPer];
+};
+
+template <int kHeadDim>
+__device__ __forceinline__ LaneValues<kHeadDim> load_norm(const float* norm, uint32_t lane) {
+  LaneValues<kHeadDim> w;
+#pragma unroll
+  for (int i = 0; i < w.kPer; ++i) w.v[i] = norm != nullptr ? norm[lane + 32 * i] : 1;
+  return w;
+}
+
+// One head by one warp: x (device) normalised and rotated; `scratch` [kHeadDim] is shared memory of the warp.
+template <int kHeadDim>
+__device__ __forceinline__ LaneValues<kHeadDim> prepare_head(const DecodeAttentionParams& p, const float* x,
+                                                             const LaneValues<kHeadDim>& norm, bool has_norm,
+                                                             uint32_t t, float* scratch, uint32_t lane) {
+  constexpr int kPer = LaneValues<kHeadDim>::kPer;
+  const uint32_t n = p.rows.n_pairs;
+  LaneValues<kHeadDim> y;
+  float cos[kPer], sin[kPer], sum = 0;
+  // Everything that has to be fetched, at once.
+#pragma unroll
+  for (int i = 0; i < kPer; ++i) {
+    const uint32_t d = lane + 32 * i, pair = d < n ? d : d - n;
+    y.v[i] = x[d];
+    cos[i] = d < 2 * n ? p.rows.cos[t * n + pair] : 1;
+    sin[i] = d < 2 * n ? p.rows.sin[t * n + pair] : 0;
+  }
+#pragma unroll
+  for (int i = 0; i < kPer; ++i) sum += y.v[i] * y.v[i];
+  const float r = has_norm ? rms_factor(warp_sum(sum), kHeadDim, p.eps) : 1;
+#pragma unroll
+  for (int i = 0; i < kPer; ++i) scratch[lane + 32 * i] = y.v[i] *= r * norm.v[i];
+  __syncwarp();
+#pragma unroll
+  for (int i = 0; i < kPer; ++i) {
+    const uint32_t d = lane + 32 * i;
+    if (d < n) y.v[i] = y.v[i] * cos[i] - scratch[d + n] * sin[i];
+    if (d >= n && d < 2 * n) y.v[i] = scratch[d - n] * sin[i] + y.v[i] * cos[i];
+  }
+  __syncwarp();
+  return y;
+}
+
+}  // namespace stretto::cuda
