@@ -41,6 +41,7 @@ struct Tile {
   const std::byte* const* x = nullptr;
   float* const* out = nullptr;
   int n = 0;
+  const std::byte* next = nullptr;  // what the thread will read after the rows; nullptr: what lies behind them
 };
 using TileKernel = void (*)(const Tile&);
 
