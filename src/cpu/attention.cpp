@@ -249,7 +249,8 @@ void store(const Machine& m, StateId cache, const float* x, uint64_t head, uint6
   }
 }
 
-// Head h of a token, the queries' heads before the keys': normalised, rotated into `rotated_q` or appended to the cache.
+// Head h of a token, the queries' heads before the keys': normalised, rotated into `rotated_q` or appended to the
+// cache.
 void rotate_head(const RopeAttention& op, const Machine& m, const Worker& w, uint64_t t, uint64_t h, float* rotated_q) {
   const uint64_t d = op.head_dim, q_width = m.width(op.q), k_width = m.width(op.k);
   const bool is_query = h < op.n_heads;
@@ -348,9 +349,8 @@ void run(const RopeAttention& op, const Machine& m, Worker& w) {
   const Span s = visible(attention, m.step.position);
   const uint64_t length = run_length(m.n_ctx);
   if (m.n_tokens() == 1 && s.first / length == s.last / length) return run_single(op, m, w, rotated_q);
-  w.share(m.n_tokens() * per_token, 4, [&](uint64_t item) {
-    rotate_head(op, m, w, item / per_token, item % per_token, rotated_q);
-  });
+  w.share(m.n_tokens() * per_token, 4,
+          [&](uint64_t item) { rotate_head(op, m, w, item / per_token, item % per_token, rotated_q); });
   w.sync();
   run_attention(attention, m, w, rotated_q, m.scratch + rotated_bytes(m.n_tokens(), m.width(op.q)));
 }

@@ -16,11 +16,22 @@ uint64_t vector_scratch(uint64_t n, uint64_t width, bool floats) {
 // Scratch of each thread for a vector of its own in both forms.
 uint64_t own_scratch(uint64_t width) { return round_up(vector_scratch(1, width, true), 64); }
 
+// One vector for the calling thread alone. The memory works on meanwhile: the thread's first weights are fetched
+// between the blocks, about as many as arrive in that time.
+void quantize_single(const Machine& m, const Worker& w, const float* x, uint64_t width) {
+  constexpr uint64_t kBlocks = 2, kBytesPerBlock = 1024;
+  const uint64_t n = width / kActivationBlock;
+  for (uint64_t b = 0; b < n; b += kBlocks) {
+    w.fetch(b * kBytesPerBlock, kBlocks * kBytesPerBlock);
+    m.vec.quantize(x, width, w.scratch, b, std::min(kBlocks, n - b));
+  }
+}
+
 // The op's input in every form that `any_integer` asks for, ready for the calling thread.
 Vectors prepare(const Machine& m, Worker& w, ValueId x, bool any_integer) {
   Vectors v{.floats = m.value(x), .quantized = m.scratch, .n = m.rows(x), .width = m.width(x)};
   if (any_integer && v.n == 1) {
-    m.vec.quantize(v.floats, v.width, w.scratch, 0, v.width / kActivationBlock);
+    quantize_single(m, w, v.floats, v.width);
     v.quantized = w.scratch;
   } else if (any_integer) {
     quantize_vectors(m, w, v.floats, v.n, v.width, m.scratch);
@@ -43,6 +54,7 @@ Vectors prepare_normed(const Machine& m, Worker& w, ValueId x, WeightId norm, fl
   const auto prepare_row = [&](uint64_t r) {
     m.vec.rms_norm(m.value(x) + r * width, m.vector(norm), eps, width, floats + r * width);
     if (!any_integer) return;
+    if (n == 1) return quantize_single(m, w, floats, width);
     m.vec.quantize(floats + r * width, width, memory + r * operand_bytes(width), 0, width / kActivationBlock);
   };
   if (n == 1) {
@@ -146,8 +158,8 @@ void gate_up_chunk(const NormGateUp& op, const Machine& m, const Vectors& x, uin
   for (uint64_t tile = 0; tile < x.n; tile += kWideTile) {
     const uint64_t n = std::min<uint64_t>(kWideTile, x.n - tile);
     multiply_rows(
-        w_gate, first, n_rows, n, w_up.data + first * w_up.row_bytes, [&](uint64_t i) { return x.at(w_gate, tile + i); },
-        [&](uint64_t i) { return gate + i * gate_stride; },
+        w_gate, first, n_rows, n, w_up.data + first * w_up.row_bytes,
+        [&](uint64_t i) { return x.at(w_gate, tile + i); }, [&](uint64_t i) { return gate + i * gate_stride; },
         [&](uint64_t i) {
           if (b_gate != nullptr) m.vec.add(gate + i * gate_stride, b_gate + first, n_rows, gate + i * gate_stride);
         });

@@ -16,6 +16,8 @@ HWY_PUSH_ATTRIBUTES("avx,avx2,fma,f16c,bmi,bmi2,avx512f,avx512vl,avx512bw,avx512
 
 using Ints = __m512i;
 using Floats = __m512;
+// Q8_0 by two groups of rows times six vectors: 24 sums in 32 registers, and every activation is loaded for both.
+constexpr bool kPairs = true;
 
 HWY_INLINE Ints load_ints(const uint8_t* p) { return _mm512_loadu_si512(p); }
 HWY_INLINE void store_ints(uint8_t* p, Ints v) { _mm512_storeu_si512(p, v); }
@@ -76,6 +78,8 @@ HWY_POP_ATTRIBUTES
 
 HWY_PUSH_ATTRIBUTES("avx,avx2,fma,f16c,bmi,bmi2");
 namespace stretto::cpu::packed_avx2 {
+
+constexpr bool kPairs = false;  // 16 registers
 
 struct Ints {
   __m256i a, b;

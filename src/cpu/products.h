@@ -31,8 +31,8 @@ void quantize_vectors(const Machine& m, Worker& w, const float* x, uint64_t n, u
 uint64_t rows_per_chunk(const Matrix& matrix, uint64_t n_rows, uint64_t n_vectors, int n_threads);
 
 // out_at(i)[r] = rows[first_row + r] . x_at(i)      r < n_rows, i < n, first_row a multiple of matrix.row_step
-// then finish(i) once that vector's n_rows results are there. Runs on the calling thread, which will read from `next` on
-// afterwards (nullptr: not known).
+// then finish(i) once that vector's n_rows results are there. Runs on the calling thread, which will read from `next`
+// on afterwards (nullptr: not known).
 template <class XAt, class OutAt, class Finish>
 void multiply_rows(const Matrix& matrix, uint64_t first_row, uint64_t n_rows, uint64_t n, const std::byte* next,
                    const XAt& x_at, const OutAt& out_at, const Finish& finish) {
