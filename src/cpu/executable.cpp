@@ -29,7 +29,7 @@ CpuExecutable::CpuExecutable(Program program, const CompileOptions& options, con
   place_state(planner);
   place_ropes(planner);
   place_weights(planner);
-  find_weights();
+  find_next_weights();
 }
 
 Planner CpuExecutable::plan() const {
@@ -121,17 +121,17 @@ void CpuExecutable::fill_ropes(Worker& worker) {
   });
 }
 
-void CpuExecutable::find_weights() {
-  const size_t n = program_.nodes.size();
-  for (int t = 0; t < pool_.size(); ++t) {
+void CpuExecutable::find_next_weights() {
+  const auto n_threads = static_cast<size_t>(pool_.size());
+  next_weights_.resize(program_.nodes.size() * n_threads);
+  for (size_t t = 0; t < n_threads; ++t) {
     const std::byte* next = nullptr;
-    std::vector<WeightPlaces>& places = weight_places_.emplace_back(n);
-    for (size_t i = n; i-- > 0;) {
-      places[i].next = next;
+    for (size_t i = program_.nodes.size(); i-- > 0;) {
+      next_weights_[i * n_threads + t] = next;
       std::visit(
           [&]<class T>(const T& op) {
-            if constexpr (requires { cpu::first_weights(op, machine_, t, pool_.size()); })
-              next = places[i].own = cpu::first_weights(op, machine_, t, pool_.size());
+            if constexpr (requires { cpu::first_weights(op, machine_, 0, 1); })
+              next = cpu::first_weights(op, machine_, static_cast<int>(t), pool_.size());
           },
           program_.nodes[i].op);
     }
@@ -145,11 +145,10 @@ void CpuExecutable::run_thread(int thread) {
     fill_ropes(worker);
     worker.sync();
   }
-  const WeightPlaces* places = weight_places_[static_cast<size_t>(thread)].data();
+  const std::byte* const* next = next_weights_.data() + thread;
   for (const Node& node : program_.nodes) {
-    worker.weights = places->own;
-    worker.next_weights = places->next;
-    ++places;
+    worker.next_weights = *next;
+    next += pool_.size();
     std::visit(
         [&]<class T>(const T& op) {
           if constexpr (requires { cpu::run(op, machine_, worker); }) cpu::run(op, machine_, worker);

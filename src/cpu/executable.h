@@ -18,18 +18,12 @@ class CpuExecutable : public Executable {
   uint64_t memory_bytes() const override;
 
  private:
-  // Worker::weights and next_weights.
-  struct WeightPlaces {
-    const std::byte* own = nullptr;
-    const std::byte* next = nullptr;
-  };
-
   Planner plan() const;
   void place_weights(const Planner& planner);
   void place_state(const Planner& planner);
   void place_ropes(const Planner& planner);
   void fill_ropes(Worker& worker);
-  void find_weights();
+  void find_next_weights();
   void run_thread(int thread);
 
   const Program program_;
@@ -41,7 +35,7 @@ class CpuExecutable : public Executable {
   Arena activations_;
   Arena scratch_;  // the op's, then one piece per thread
   Arena ropes_;
-  std::vector<std::vector<WeightPlaces>> weight_places_;  // per thread and node
+  std::vector<const std::byte*> next_weights_;  // per node and thread (Worker::next_weights)
   uint64_t op_scratch_bytes_ = 0;
   uint64_t thread_scratch_bytes_ = 0;
   ThreadPool pool_;

@@ -16,22 +16,11 @@ uint64_t vector_scratch(uint64_t n, uint64_t width, bool floats) {
 // Scratch of each thread for a vector of its own in both forms.
 uint64_t own_scratch(uint64_t width) { return round_up(vector_scratch(1, width, true), 64); }
 
-// One vector for the calling thread alone. The memory works on meanwhile: the thread's first weights are fetched
-// between the blocks, about as many as arrive in that time.
-void quantize_single(const Machine& m, const Worker& w, const float* x, uint64_t width) {
-  constexpr uint64_t kBlocks = 2, kBytesPerBlock = 1024;
-  const uint64_t n = width / kActivationBlock;
-  for (uint64_t b = 0; b < n; b += kBlocks) {
-    w.fetch(b * kBytesPerBlock, kBlocks * kBytesPerBlock);
-    m.vec.quantize(x, width, w.scratch, b, std::min(kBlocks, n - b));
-  }
-}
-
 // The op's input in every form that `any_integer` asks for, ready for the calling thread.
 Vectors prepare(const Machine& m, Worker& w, ValueId x, bool any_integer) {
   Vectors v{.floats = m.value(x), .quantized = m.scratch, .n = m.rows(x), .width = m.width(x)};
   if (any_integer && v.n == 1) {
-    quantize_single(m, w, v.floats, v.width);
+    m.vec.quantize(v.floats, v.width, w.scratch, 0, v.width / kActivationBlock);
     v.quantized = w.scratch;
   } else if (any_integer) {
     quantize_vectors(m, w, v.floats, v.n, v.width, m.scratch);
@@ -54,7 +43,6 @@ Vectors prepare_normed(const Machine& m, Worker& w, ValueId x, WeightId norm, fl
   const auto prepare_row = [&](uint64_t r) {
     m.vec.rms_norm(m.value(x) + r * width, m.vector(norm), eps, width, floats + r * width);
     if (!any_integer) return;
-    if (n == 1) return quantize_single(m, w, floats, width);
     m.vec.quantize(floats + r * width, width, memory + r * operand_bytes(width), 0, width / kActivationBlock);
   };
   if (n == 1) {

@@ -109,8 +109,6 @@ class Worker {
   std::byte* const scratch;  // this thread's own
   // Where this thread will begin to read the weights of the next op that multiplies; nullptr where that is not known.
   const std::byte* next_weights = nullptr;
-  // Where it begins to read those of the running op.
-  const std::byte* weights = nullptr;
 
   int n_threads() const { return n_threads_; }
   bool first() const { return thread_ == 0; }
@@ -167,13 +165,6 @@ class Worker {
     own().items[(own().phase + 1) % 2].store(0, std::memory_order_relaxed);
     ++own().phase;
     shared_.barrier.wait();
-  }
-
-  // The running op's weights, `bytes` from `offset` bytes behind their begin on, start on their way to the second-level
-  // cache.
-  void fetch(uint64_t offset, uint64_t bytes) const {
-    if (weights == nullptr) return;
-    for (uint64_t i = offset; i < offset + bytes; i += 64) __builtin_prefetch(weights + i, 0, 2);
   }
 
   // The items begin .. end - 1 of n that are a thread's span.
