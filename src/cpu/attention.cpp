@@ -74,6 +74,19 @@ struct GroupTask {
   Span span() const { return visible(op, m.step.position + token); }
   uint64_t offset() const { return (token * op.n_heads + kv_head * group_size(op)) * op.head_dim; }
 
+  // The first pages of the visible keys and values start on their way to the caches.
+  void fetch() const {
+    constexpr uint64_t kMostBytes = 16 << 10;
+    const Span s = span();
+    for (const StateId id : {op.k_cache, op.v_cache}) {
+      const uint64_t position = s.first / kCacheGroup * kCacheGroup;
+      const uint64_t bytes = m.caches[static_cast<size_t>(id.index)].position_bytes;
+      const std::byte* const first = m.cache_head(id, kv_head) + position * bytes;
+      const uint64_t n = std::min(kMostBytes, (s.last + 1 - position) * bytes);
+      for (uint64_t i = 0; i < n; i += 64) __builtin_prefetch(first + i);
+    }
+  }
+
   void attend(uint64_t run, uint64_t length, const float* q, float* scores, float* result) const {
     const Span s = span();
     m.attentions[static_cast<size_t>(op.k_cache.index)].attend({.q = q + offset(),
@@ -113,20 +126,25 @@ void run_split(const Attention& op, const Machine& m, Worker& w, const float* q,
   });
 }
 
-void run_groups(const Attention& op, const Machine& m, Worker& w, const float* q, uint64_t length) {
+// All runs of one group, one after the other.
+void attend_group(const Attention& op, const Machine& m, const Worker& w, const float* q, uint64_t length,
+                  const GroupTask& t) {
   const uint64_t n_heads = group_size(op);
   auto* const running = reinterpret_cast<float*>(w.scratch);
   float* const part = running + n_heads * partial_width(op.head_dim);
   float* const scores = part + n_heads * partial_width(op.head_dim);
+  const Span s = t.span();
+  start_running(n_heads, op.head_dim, running);
+  for (uint64_t run = s.first / length; run <= s.last / length; ++run) {
+    t.attend(run, length, q, scores, part);
+    fold(m, part, n_heads, op.head_dim, running);
+  }
+  finish(m, running, n_heads, op.head_dim, m.value(op.out) + t.offset());
+}
+
+void run_groups(const Attention& op, const Machine& m, Worker& w, const float* q, uint64_t length) {
   w.share(m.n_tokens() * op.n_kv_heads, 1, [&](uint64_t group) {
-    const GroupTask t{op, m, group / op.n_kv_heads, group % op.n_kv_heads};
-    const Span s = t.span();
-    start_running(n_heads, op.head_dim, running);
-    for (uint64_t run = s.first / length; run <= s.last / length; ++run) {
-      t.attend(run, length, q, scores, part);
-      fold(m, part, n_heads, op.head_dim, running);
-    }
-    finish(m, running, n_heads, op.head_dim, m.value(op.out) + t.offset());
+    attend_group(op, m, w, q, length, {op, m, group / op.n_kv_heads, group % op.n_kv_heads});
   });
 }
 
@@ -201,6 +219,12 @@ bool is_cache(StateId k, StateId v, const Tables& t) {
          t[v].growth == Growth::kPerPosition;
 }
 
+// kBytes each to every kCacheGroup-th place.
+template <uint64_t kBytes>
+void scatter(const std::byte* from, uint64_t count, std::byte* to) {
+  for (uint64_t k = 0; k < count; ++k) std::memcpy(to + k * kCacheGroup * kBytes, from + k * kBytes, kBytes);
+}
+
 // The head's row in the layout of the cache.
 void store(const Machine& m, StateId cache, const float* x, uint64_t head, uint64_t position) {
   const auto i = static_cast<size_t>(cache.index);
@@ -215,8 +239,48 @@ void store(const Machine& m, StateId cache, const float* x, uint64_t head, uint6
   for (uint64_t n = 0; n < c.head_dim; n += kPiece) {
     const uint64_t count = std::min(kPiece, c.head_dim - n);
     m.attentions[i].store(x + n, count, piece);
-    for (uint64_t k = 0; k < count; ++k) std::memcpy(group + (n + k) * kCacheGroup * bytes, piece + k * bytes, bytes);
+    // A copy of constant size is one instruction, else a call.
+    if (bytes == sizeof(uint16_t)) {
+      scatter<sizeof(uint16_t)>(piece, count, group + n * kCacheGroup * bytes);
+    } else {
+      CHECK(bytes == sizeof(float));
+      scatter<sizeof(float)>(piece, count, group + n * kCacheGroup * bytes);
+    }
   }
+}
+
+// Head h of a token, the queries' heads before the keys': normalised, rotated into `rotated_q` or appended to the
+// cache.
+void rotate_head(const RopeAttention& op, const Machine& m, const Worker& w, uint64_t t, uint64_t h, float* rotated_q) {
+  const uint64_t d = op.head_dim, q_width = m.width(op.q), k_width = m.width(op.k);
+  const bool is_query = h < op.n_heads;
+  const uint64_t g = is_query ? 0 : h - op.n_heads;
+  const float* x = is_query ? m.value(op.q) + t * q_width + h * d : m.value(op.k) + t * k_width + g * d;
+  auto* const normed = reinterpret_cast<float*>(w.scratch);
+  float* const rotated = is_query ? rotated_q + t * q_width + h * d : normed + d;
+  if (const float* norm = m.vector(is_query ? op.q_norm : op.k_norm); norm != nullptr) {
+    m.vec.rms_norm(x, norm, op.eps, d, normed);
+    x = normed;
+  }
+  rotate(m, op.rope.get(), x, t, d, is_query && op.rope->temperature_beta != 0, rotated);
+  if (is_query) return;
+  store(m, op.k_cache, rotated, g, m.step.position + t);
+  store(m, op.v_cache, m.value(op.v) + t * k_width + g * d, g, m.step.position + t);
+}
+
+// The one new token: a thread rotates and appends what its key/value head needs and attends at once, so that nobody
+// waits between. The lines of the cache are on their way meanwhile.
+void run_single(const RopeAttention& op, const Machine& m, Worker& w, float* rotated_q) {
+  const Attention attention = op.attention(op.q);
+  const uint64_t length = run_length(m.n_ctx);
+  w.share(op.n_kv_heads, 1, [&](uint64_t kv_head) {
+    const GroupTask task{attention, m, 0, kv_head};
+    task.fetch();
+    for (uint64_t h = 0; h < group_size(attention); ++h)
+      rotate_head(op, m, w, 0, kv_head * group_size(attention) + h, rotated_q);
+    rotate_head(op, m, w, 0, op.n_heads + kv_head, rotated_q);
+    attend_group(attention, m, w, rotated_q, length, task);
+  });
 }
 
 }  // namespace
@@ -280,26 +344,15 @@ void plan(const RopeAttention& op, Planner& p) {
 
 void run(const RopeAttention& op, const Machine& m, Worker& w) {
   auto* rotated_q = reinterpret_cast<float*>(m.scratch);
-  const uint64_t d = op.head_dim, q_width = m.width(op.q), k_width = m.width(op.k);
   const uint64_t per_token = op.n_heads + op.n_kv_heads;
-  w.share(m.n_tokens() * per_token, 4, [&](uint64_t item) {
-    const uint64_t t = item / per_token, h = item % per_token;
-    const bool is_query = h < op.n_heads;
-    const uint64_t g = is_query ? 0 : h - op.n_heads;
-    const float* x = is_query ? m.value(op.q) + t * q_width + h * d : m.value(op.k) + t * k_width + g * d;
-    auto* normed = reinterpret_cast<float*>(w.scratch);
-    float* rotated = is_query ? rotated_q + t * q_width + h * d : normed + d;
-    if (const float* norm = m.vector(is_query ? op.q_norm : op.k_norm); norm != nullptr) {
-      m.vec.rms_norm(x, norm, op.eps, d, normed);
-      x = normed;
-    }
-    rotate(m, op.rope.get(), x, t, d, is_query && op.rope->temperature_beta != 0, rotated);
-    if (is_query) return;
-    store(m, op.k_cache, rotated, g, m.step.position + t);
-    store(m, op.v_cache, m.value(op.v) + t * k_width + g * d, g, m.step.position + t);
-  });
+  const Attention attention = op.attention(op.q);
+  const Span s = visible(attention, m.step.position);
+  const uint64_t length = run_length(m.n_ctx);
+  if (m.n_tokens() == 1 && s.first / length == s.last / length) return run_single(op, m, w, rotated_q);
+  w.share(m.n_tokens() * per_token, 4,
+          [&](uint64_t item) { rotate_head(op, m, w, item / per_token, item % per_token, rotated_q); });
   w.sync();
-  run_attention(op.attention(op.q), m, w, rotated_q, m.scratch + rotated_bytes(m.n_tokens(), q_width));
+  run_attention(attention, m, w, rotated_q, m.scratch + rotated_bytes(m.n_tokens(), m.width(op.q)));
 }
 
 }  // namespace stretto::cpu

@@ -29,6 +29,7 @@ CpuExecutable::CpuExecutable(Program program, const CompileOptions& options, con
   place_state(planner);
   place_ropes(planner);
   place_weights(planner);
+  find_next_weights();
 }
 
 Planner CpuExecutable::plan() const {
@@ -61,7 +62,8 @@ uint64_t lay_out(const StateInfo& state, uint64_t n_ctx, Cache& cache) {
   if (state.growth != Growth::kPerPosition || !is_cache_type(state.type)) return state.bytes(n_ctx);
   if (cache.head_dim == 0) cache.head_dim = state.width;  // written, read by nobody
   const uint64_t positions = round_up(n_ctx, kCacheGroup);
-  cache.head_bytes = positions * row_bytes(state.type, cache.keys ? cache.head_dim : cache_width(cache.head_dim));
+  cache.position_bytes = row_bytes(state.type, cache.keys ? cache.head_dim : cache_width(cache.head_dim));
+  cache.head_bytes = positions * cache.position_bytes;
   return state.width / cache.head_dim * cache.head_bytes;
 }
 
@@ -119,12 +121,32 @@ void CpuExecutable::fill_ropes(Worker& worker) {
   });
 }
 
+void CpuExecutable::find_next_weights() {
+  const auto n_threads = static_cast<size_t>(pool_.size());
+  next_weights_.resize(program_.nodes.size() * n_threads);
+  for (size_t t = 0; t < n_threads; ++t) {
+    const std::byte* next = nullptr;
+    for (size_t i = program_.nodes.size(); i-- > 0;) {
+      next_weights_[i * n_threads + t] = next;
+      std::visit(
+          [&]<class T>(const T& op) {
+            if constexpr (requires { cpu::first_weights(op, machine_, 0, 1); })
+              next = cpu::first_weights(op, machine_, static_cast<int>(t), pool_.size());
+          },
+          program_.nodes[i].op);
+    }
+  }
+}
+
 void CpuExecutable::run_thread(int thread) {
   std::byte* const own = scratch_.data() + op_scratch_bytes_ + static_cast<uint64_t>(thread) * thread_scratch_bytes_;
   Worker worker(shared_, thread, pool_.size(), own);
   if (!machine_.ropes.empty()) fill_ropes(worker);
   worker.sync([this] { stamp(0); });
+  const std::byte* const* next = next_weights_.data() + thread;
   for (size_t i = 0; i < program_.nodes.size(); ++i) {
+    worker.next_weights = *next;
+    next += pool_.size();
     std::visit(
         [&]<class T>(const T& op) {
           if constexpr (requires { cpu::run(op, machine_, worker); }) cpu::run(op, machine_, worker);

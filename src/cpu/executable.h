@@ -25,6 +25,7 @@ class CpuExecutable : public Executable {
   void place_state(const Planner& planner);
   void place_ropes(const Planner& planner);
   void fill_ropes(Worker& worker);
+  void find_next_weights();
   void run_thread(int thread);
   void stamp(size_t i) {
     if (!stamps_.empty()) stamps_[i] = std::chrono::steady_clock::now();
@@ -39,6 +40,7 @@ class CpuExecutable : public Executable {
   Arena activations_;
   Arena scratch_;  // the op's, then one piece per thread
   Arena ropes_;
+  std::vector<const std::byte*> next_weights_;  // per node and thread (Worker::next_weights)
   uint64_t op_scratch_bytes_ = 0;
   uint64_t thread_scratch_bytes_ = 0;
   ThreadPool pool_;

@@ -28,7 +28,7 @@ void set_operand_offsets(std::byte* memory, uint64_t n, uint64_t first, uint64_t
 // Vectors that a tile kernel multiplies with the same weight row while the row's codes are in registers: kernels of
 // stored weights up to kTile, those of packed ones (cpu/packed.h) up to kWideTile.
 inline constexpr int kTile = 4;
-inline constexpr int kWideTile = 8;
+inline constexpr int kWideTile = 24;
 
 // out[t][r] = rows[r] . x[t]     0 <= r < n_rows, 0 <= t < n <= kTile
 // x[t] is float[n_in] for F32, F16 and BF16 weights, else the memory of an operand of n_in values.
@@ -41,6 +41,7 @@ struct Tile {
   const std::byte* const* x = nullptr;
   float* const* out = nullptr;
   int n = 0;
+  const std::byte* next = nullptr;  // what the thread will read after the rows; nullptr: what lies behind them
 };
 using TileKernel = void (*)(const Tile&);
 

@@ -85,6 +85,16 @@ void run(const LinearAdd& op, const Machine& m, Worker& w) {
   run_products(m, w, x, &product, 1);
 }
 
+const std::byte* first_weights(const Linear& op, const Machine& m, int thread, int n_threads) {
+  const Matrix* const matrix = &m.matrix(op.w);
+  return first_rows(&matrix, 1, thread, n_threads);
+}
+
+const std::byte* first_weights(const LinearAdd& op, const Machine& m, int thread, int n_threads) {
+  const Matrix* const matrix = &m.matrix(op.w);
+  return first_rows(&matrix, 1, thread, n_threads);
+}
+
 bool supports(const NormLinear& op, const Tables& t) {
   for (const NormLinear::Part& part : op.parts())
     if (!multiplies(part.w, t) || !decodes(part.bias, t)) return false;
@@ -111,6 +121,12 @@ void run(const NormLinear& op, const Machine& m, Worker& w) {
   run_products(m, w, prepare_normed(m, w, op.x, op.norm, op.eps, any_integer), products, op.n_parts);
 }
 
+const std::byte* first_weights(const NormLinear& op, const Machine& m, int thread, int n_threads) {
+  const Matrix* matrices[NormLinear::kMaxParts];
+  for (int i = 0; i < op.n_parts; ++i) matrices[i] = &m.matrix(op.part[static_cast<size_t>(i)].w);
+  return first_rows(matrices, op.n_parts, thread, n_threads);
+}
+
 bool supports(const NormGateUp& op, const Tables& t) {
   return multiplies(op.w_gate, t) && multiplies(op.w_up, t) && decodes(op.norm, t) && decodes(op.b_gate, t) &&
          decodes(op.b_up, t);
@@ -122,34 +138,39 @@ namespace {
 // results stay in the first-level cache.
 constexpr uint64_t kGateRows = 64;
 
-// For one vector the run through each matrix is long: what was fetched ahead at its end is lost.
-uint64_t single_gate_rows(const Matrix& gate, int n_threads) {
-  constexpr uint64_t kRunBytes = 512 << 10;
-  const uint64_t by_threads = div_up(gate.n_rows, 2 * static_cast<uint64_t>(n_threads));
-  return round_up(std::min(kRunBytes / gate.row_bytes, by_threads), kGroupRows);
-}
-
 void gate_up_chunk(const NormGateUp& op, const Machine& m, const Vectors& x, uint64_t first, uint64_t n_rows,
-                   float* gate, uint64_t gate_stride) {
+                   float* gate, uint64_t gate_stride, const std::byte* next) {
   const Matrix &w_gate = m.matrix(op.w_gate), &w_up = m.matrix(op.w_up);
   const float *b_gate = m.vector(op.b_gate), *b_up = m.vector(op.b_up);
   const auto out = [&](uint64_t i) { return m.value(op.out) + i * w_up.n_rows + first; };
   for (uint64_t tile = 0; tile < x.n; tile += kWideTile) {
     const uint64_t n = std::min<uint64_t>(kWideTile, x.n - tile);
     multiply_rows(
-        w_gate, first, n_rows, n, [&](uint64_t i) { return x.at(w_gate, tile + i); },
-        [&](uint64_t i) { return gate + i * gate_stride; },
+        w_gate, first, n_rows, n, w_up.data + first * w_up.row_bytes,
+        [&](uint64_t i) { return x.at(w_gate, tile + i); }, [&](uint64_t i) { return gate + i * gate_stride; },
         [&](uint64_t i) {
           if (b_gate != nullptr) m.vec.add(gate + i * gate_stride, b_gate + first, n_rows, gate + i * gate_stride);
         });
     multiply_rows(
-        w_up, first, n_rows, n, [&](uint64_t i) { return x.at(w_up, tile + i); },
+        w_up, first, n_rows, n, next, [&](uint64_t i) { return x.at(w_up, tile + i); },
         [&](uint64_t i) { return out(tile + i); },
         [&](uint64_t i) {
           if (b_up != nullptr) m.vec.add(out(tile + i), b_up + first, n_rows, out(tile + i));
           m.vec.gated_act(op.act, gate + i * gate_stride, out(tile + i), n_rows, out(tile + i));
         });
   }
+}
+
+// One vector: each run of rows through gate, then through up.
+void run_single(const NormGateUp& op, const Machine& m, Worker& w, const Vectors& x, float* gate) {
+  const Matrix& w_gate = m.matrix(op.w_gate);
+  const uint64_t n_rows = w_gate.n_rows, n = div_up(n_rows, kGroupRows), own_end = w.span_end(n);
+  constexpr uint64_t kLeastGroups = 2;
+  w.share_runs(n, kLeastGroups, [&](uint64_t begin, uint64_t end) {
+    const uint64_t first = begin * kGroupRows, last = std::min(end * kGroupRows, n_rows);
+    const std::byte* const next = end == own_end ? w.next_weights : w_gate.data + last * w_gate.row_bytes;
+    gate_up_chunk(op, m, x, first, last - first, gate, last - first, next);
+  });
 }
 
 }  // namespace
@@ -169,14 +190,20 @@ void run(const NormGateUp& op, const Machine& m, Worker& w) {
   const Matrix& w_gate = m.matrix(op.w_gate);
   const bool any_integer = w_gate.integer || m.matrix(op.w_up).integer;
   const Vectors x = prepare_normed(m, w, op.x, op.norm, op.eps, any_integer);
-  const uint64_t chunk =
-      x.n == 1 ? single_gate_rows(w_gate, w.n_threads())
-               : std::min(kGateRows, round_up(rows_per_chunk(w_gate, w_gate.n_rows, x.n, w.n_threads()), kGroupRows));
   auto* const gate = reinterpret_cast<float*>(w.scratch + own_scratch(x.width));
+  if (x.n == 1) return run_single(op, m, w, x, gate);
+  const uint64_t chunk =
+      std::min(kGateRows, round_up(rows_per_chunk(w_gate, w_gate.n_rows, x.n, w.n_threads()), kGroupRows));
   w.share(div_up(w_gate.n_rows, chunk), 1, [&](uint64_t item) {
     const uint64_t first = item * chunk;
-    gate_up_chunk(op, m, x, first, std::min(chunk, w_gate.n_rows - first), gate, chunk);
+    gate_up_chunk(op, m, x, first, std::min(chunk, w_gate.n_rows - first), gate, chunk, nullptr);
   });
+}
+
+const std::byte* first_weights(const NormGateUp& op, const Machine& m, int thread, int n_threads) {
+  const Matrix& w_gate = m.matrix(op.w_gate);
+  const uint64_t first = Worker::span(div_up(w_gate.n_rows, kGroupRows), thread, n_threads).first * kGroupRows;
+  return w_gate.data + first * w_gate.row_bytes;
 }
 
 }  // namespace stretto::cpu

@@ -46,8 +46,9 @@ struct RopeRows {
 // How a state of one row per position is divided into heads.
 struct Cache {
   uint64_t head_dim = 0;
-  bool keys = false;        // in groups of positions
-  uint64_t head_bytes = 0;  // of all positions of one head
+  bool keys = false;            // in groups of positions
+  uint64_t head_bytes = 0;      // of all positions of one head
+  uint64_t position_bytes = 0;  // of one position of one head
 };
 
 struct Machine {
@@ -106,6 +107,8 @@ class Worker {
       : scratch(scratch), shared_(shared), thread_(thread), n_threads_(n_threads) {}
 
   std::byte* const scratch;  // this thread's own
+  // Where this thread will begin to read the weights of the next op that multiplies; nullptr where that is not known.
+  const std::byte* next_weights = nullptr;
 
   int n_threads() const { return n_threads_; }
   bool first() const { return thread_ == 0; }
@@ -122,7 +125,7 @@ class Worker {
     const uint32_t turn = own().phase % 2;
     for (int k = 0; k < n_threads_; ++k) {
       const int owner = (thread_ + k) % n_threads_;
-      const auto [begin, end] = span(n, owner);
+      const auto [begin, end] = span(n, owner, n_threads_);
       std::atomic<uint64_t>& taken = shared_.taken[static_cast<size_t>(owner)].items[turn];
       for (;;) {
         const uint64_t from = begin + taken.fetch_add(grain, std::memory_order_relaxed);
@@ -131,6 +134,29 @@ class Worker {
       }
     }
   }
+  // f(begin, end) for runs of neighbouring items, each item once. A thread takes half of what its span has left, at
+  // least `grain`: every taking waits until all loads under way have arrived, so there are few of them, and the last
+  // ones are small. At most once between two syncs, instead of share().
+  template <class F>
+  void share_runs(uint64_t n, uint64_t grain, const F& f) {
+    if (n_threads_ == 1) return f(0, n);
+    const uint32_t turn = own().phase % 2;
+    for (int k = 0; k < n_threads_; ++k) {
+      const int owner = (thread_ + k) % n_threads_;
+      const auto [begin, end] = span(n, owner, n_threads_);
+      std::atomic<uint64_t>& taken = shared_.taken[static_cast<size_t>(owner)].items[turn];
+      for (;;) {
+        const uint64_t before = begin + taken.load(std::memory_order_relaxed);
+        if (before >= end) break;
+        const uint64_t count = std::max(grain, (end - before) / 2);
+        const uint64_t from = begin + taken.fetch_add(count, std::memory_order_relaxed);
+        if (from >= end) break;
+        f(from, std::min(from + count, end));
+      }
+    }
+  }
+  // The end of this thread's span of n items.
+  uint64_t span_end(uint64_t n) const { return span(n, thread_, n_threads_).second; }
   // All threads meet; afterwards each sees what the others wrote, and share() starts anew.
   void sync() {
     sync([] {});
@@ -146,12 +172,14 @@ class Worker {
     shared_.barrier.wait(last);
   }
 
- private:
-  Taken& own() { return shared_.taken[static_cast<size_t>(thread_)]; }
-  std::pair<uint64_t, uint64_t> span(uint64_t n, int thread) const {
-    const auto i = static_cast<uint64_t>(thread), of = static_cast<uint64_t>(n_threads_);
+  // The items begin .. end - 1 of n that are a thread's span.
+  static std::pair<uint64_t, uint64_t> span(uint64_t n, int thread, int n_threads) {
+    const auto i = static_cast<uint64_t>(thread), of = static_cast<uint64_t>(n_threads);
     return {n * i / of, n * (i + 1) / of};
   }
+
+ private:
+  Taken& own() { return shared_.taken[static_cast<size_t>(thread_)]; }
 
   Shared& shared_;
   const int thread_;

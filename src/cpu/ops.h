@@ -40,6 +40,12 @@ bool supports(const NormGateUp&, const Tables&);
 void plan(const NormGateUp&, Planner&);
 void run(const NormGateUp&, const Machine&, Worker&);
 
+// Where a thread begins to read the op's weights in a step of one row.
+const std::byte* first_weights(const Linear&, const Machine&, int thread, int n_threads);
+const std::byte* first_weights(const LinearAdd&, const Machine&, int thread, int n_threads);
+const std::byte* first_weights(const NormLinear&, const Machine&, int thread, int n_threads);
+const std::byte* first_weights(const NormGateUp&, const Machine&, int thread, int n_threads);
+
 // attention.cpp
 bool supports(const Rope&, const Tables&);
 void plan(const Rope&, Planner&);

@@ -16,6 +16,8 @@ HWY_PUSH_ATTRIBUTES("avx,avx2,fma,f16c,bmi,bmi2,avx512f,avx512vl,avx512bw,avx512
 
 using Ints = __m512i;
 using Floats = __m512;
+// Q8_0 by two groups of rows times six vectors: 24 sums in 32 registers, and every activation is loaded for both.
+constexpr bool kPairs = true;
 
 HWY_INLINE Ints load_ints(const uint8_t* p) { return _mm512_loadu_si512(p); }
 HWY_INLINE void store_ints(uint8_t* p, Ints v) { _mm512_storeu_si512(p, v); }
@@ -44,6 +46,8 @@ HWY_INLINE Floats fma_one(Floats a, const float* b, Floats c) { return _mm512_fm
 // acc - a * b
 HWY_INLINE Floats subtract_product(Floats acc, Floats a, Floats b) { return _mm512_fnmadd_ps(a, b, acc); }
 HWY_INLINE Ints add_ints(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
+// What reads v stays behind volatile assembly that stands before.
+HWY_INLINE void pin(Ints& v) { asm volatile("" : "+v"(v)); }
 HWY_INLINE Floats load_halves(const uint8_t* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
@@ -76,6 +80,8 @@ HWY_POP_ATTRIBUTES
 
 HWY_PUSH_ATTRIBUTES("avx,avx2,fma,f16c,bmi,bmi2");
 namespace stretto::cpu::packed_avx2 {
+
+constexpr bool kPairs = false;  // 16 registers
 
 struct Ints {
   __m256i a, b;
@@ -127,6 +133,7 @@ HWY_INLINE Floats subtract_product(Floats acc, Floats a, Floats b) {
   return {_mm256_fnmadd_ps(a.a, b.a, acc.a), _mm256_fnmadd_ps(a.b, b.b, acc.b)};
 }
 HWY_INLINE Ints add_ints(Ints a, Ints b) { return {_mm256_add_epi32(a.a, b.a), _mm256_add_epi32(a.b, b.b)}; }
+HWY_INLINE void pin(Ints& v) { asm volatile("" : "+x"(v.a), "+x"(v.b)); }
 HWY_INLINE __m128i load_16(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
 HWY_INLINE __m128i load_8(const uint8_t* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); }
 HWY_INLINE Floats load_halves(const uint8_t* p) {

@@ -24,10 +24,11 @@ uint64_t rows_per_chunk(const Matrix& matrix, uint64_t n_rows, uint64_t n_vector
 
 namespace {
 
-void run_chunk(const Machine& m, const Vectors& x, const Product& p, uint64_t first, uint64_t n_rows) {
+void run_chunk(const Machine& m, const Vectors& x, const Product& p, uint64_t first, uint64_t n_rows,
+               const std::byte* next) {
   const uint64_t width = p.matrix->n_rows;
   multiply_rows(
-      *p.matrix, first, n_rows, x.n, [&](uint64_t i) { return x.at(*p.matrix, i); },
+      *p.matrix, first, n_rows, x.n, next, [&](uint64_t i) { return x.at(*p.matrix, i); },
       [&](uint64_t i) { return p.out + i * width + first; },
       [&](uint64_t i) {
         float* out = p.out + i * width + first;
@@ -36,9 +37,44 @@ void run_chunk(const Machine& m, const Vectors& x, const Product& p, uint64_t fi
       });
 }
 
+// A single vector is multiplied in units of this many rows, for all matrices of an op alike.
+uint64_t unit_rows(const Matrix& matrix) { return std::max<uint64_t>(4, matrix.row_step); }
+uint64_t unit_rows(const Product* products, int n_products) {
+  uint64_t rows = 0;
+  for (int i = 0; i < n_products; ++i) rows = std::max(rows, unit_rows(*products[i].matrix));
+  return rows;
+}
+
+// One vector: runs of units, those of all matrices one after the other.
+void run_single(const Machine& m, Worker& w, const Vectors& x, const Product* products, int n_products) {
+  constexpr uint64_t kLeastBytes = 24 << 10;  // what a thread takes at the end, so that no other waits long
+  const uint64_t unit = unit_rows(products, n_products);
+  uint64_t n_units = 0, row_bytes = 1;
+  for (int i = 0; i < n_products; ++i) {
+    n_units += div_up(products[i].matrix->n_rows, unit);
+    row_bytes = std::max(row_bytes, products[i].matrix->row_bytes);
+  }
+  const uint64_t own_end = w.span_end(n_units), grain = std::max<uint64_t>(1, kLeastBytes / (unit * row_bytes));
+  w.share_runs(n_units, grain, [&](uint64_t begin, uint64_t end) {
+    uint64_t before = 0;  // units of the matrices passed
+    for (int i = 0; i < n_products && before < end; ++i) {
+      const uint64_t rows = products[i].matrix->n_rows, n = div_up(rows, unit);
+      const uint64_t from = std::max(begin, before), to = std::min(end, before + n);
+      before += n;
+      if (from >= to) continue;
+      const std::byte* next = nullptr;
+      if (to == own_end) next = w.next_weights;
+      if (to == before && to != own_end && i + 1 < n_products) next = products[i + 1].matrix->data;
+      const uint64_t first = (from - (before - n)) * unit;
+      run_chunk(m, x, products[i], first, std::min((to - (before - n)) * unit, rows) - first, next);
+    }
+  });
+}
+
 }  // namespace
 
 void run_products(const Machine& m, Worker& w, const Vectors& x, const Product* products, int n_products) {
+  if (x.n == 1) return run_single(m, w, x, products, n_products);
   uint64_t total = 0;
   for (int i = 0; i < n_products; ++i) {
     const Matrix& matrix = *products[i].matrix;
@@ -51,11 +87,24 @@ void run_products(const Machine& m, Worker& w, const Vectors& x, const Product* 
       const uint64_t n_chunks = div_up(matrix.n_rows, chunk);
       if (item < n_chunks) {
         const uint64_t first = item * chunk;
-        return run_chunk(m, x, products[i], first, std::min(chunk, matrix.n_rows - first));
+        return run_chunk(m, x, products[i], first, std::min(chunk, matrix.n_rows - first), nullptr);
       }
       item -= n_chunks;
     }
   });
+}
+
+const std::byte* first_rows(const Matrix* const* matrices, int n_matrices, int thread, int n_threads) {
+  uint64_t unit = 0, n_units = 0;
+  for (int i = 0; i < n_matrices; ++i) unit = std::max(unit, unit_rows(*matrices[i]));
+  for (int i = 0; i < n_matrices; ++i) n_units += div_up(matrices[i]->n_rows, unit);
+  uint64_t first = Worker::span(n_units, thread, n_threads).first;
+  for (int i = 0; i < n_matrices; ++i) {
+    const uint64_t n = div_up(matrices[i]->n_rows, unit);
+    if (first < n) return matrices[i]->data + first * unit * matrices[i]->row_bytes;
+    first -= n;
+  }
+  return nullptr;
 }
 
 }  // namespace stretto::cpu

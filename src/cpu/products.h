@@ -31,14 +31,16 @@ void quantize_vectors(const Machine& m, Worker& w, const float* x, uint64_t n, u
 uint64_t rows_per_chunk(const Matrix& matrix, uint64_t n_rows, uint64_t n_vectors, int n_threads);
 
 // out_at(i)[r] = rows[first_row + r] . x_at(i)      r < n_rows, i < n, first_row a multiple of matrix.row_step
-// then finish(i) once that vector's n_rows results are there. Runs on the calling thread.
+// then finish(i) once that vector's n_rows results are there. Runs on the calling thread, which will read from `next`
+// on afterwards (nullptr: not known).
 template <class XAt, class OutAt, class Finish>
-void multiply_rows(const Matrix& matrix, uint64_t first_row, uint64_t n_rows, uint64_t n, const XAt& x_at,
-                   const OutAt& out_at, const Finish& finish) {
+void multiply_rows(const Matrix& matrix, uint64_t first_row, uint64_t n_rows, uint64_t n, const std::byte* next,
+                   const XAt& x_at, const OutAt& out_at, const Finish& finish) {
   Tile tile{.rows = matrix.data + first_row * matrix.row_bytes,
             .row_bytes = matrix.row_bytes,
             .n_rows = n_rows,
-            .n_in = matrix.n_in};
+            .n_in = matrix.n_in,
+            .next = next};
   const std::byte* x[kWideTile];
   float* out[kWideTile];
   tile.x = x;
@@ -64,5 +66,8 @@ struct Product {
 
 // All of some products of the same vectors, divided among the threads by rows.
 void run_products(const Machine& m, Worker& w, const Vectors& x, const Product* products, int n_products);
+
+// Where a thread begins to read the weights when run_products multiplies a single vector.
+const std::byte* first_rows(const Matrix* const* matrices, int n_matrices, int thread, int n_threads);
 
 }  // namespace stretto::cpu
