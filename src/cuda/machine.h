@@ -75,7 +75,7 @@ struct RopeTableRows {
 // What a step does before its ops, as a role.
 inline constexpr std::string_view kStepRole = "step_tables";
 
-// Measurements may fix what tune() would choose, and leave out all ops but those of one role, or those of one role.
+// Measurements may fix what tune() would choose, and run the ops of one role alone, or all but those.
 struct Choices {
   GemvChoice gemv = {};
   std::map<std::string, GemvChoice> gemv_of_role = {};  // before `gemv`

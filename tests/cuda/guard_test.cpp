@@ -54,14 +54,9 @@ struct Result {
   uint64_t n_bands = 0, n_broken = 0;
 };
 
-// As run_case, with a look at the gaps. `end` gets the position after the last step.
+// As run_case, with a look at the gaps.
 Result run_guarded(const OpCase& c, const Backend& backend) {
-  CompileOptions options;
-  options.n_ctx = c.n_ctx;
-  options.max_tokens = 1;
-  for (const CaseStep& s : c.steps) options.max_tokens = std::max<uint64_t>(options.max_tokens, s.tokens.size());
-  options.max_outputs = options.max_tokens;
-  const auto executable = backend.compile(c.program, options);
+  const auto executable = backend.compile(c.program, options_of(c));
   const auto& device = dynamic_cast<const cuda::CudaExecutable&>(*executable);
   Result out;
   for (const CaseStep& s : c.steps) {

@@ -1,13 +1,16 @@
 // Packing into units, read back with the kernels' own code, and the tuning of launches. No GPU needed.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 
 #include "cuda/decode_attention.h"
 #include "cuda/gemv.h"
 #include "cuda/packed.h"
+#include "cuda/quantized.h"
 #include "formats/formats.h"
 #include "ops/case_builder.h"
+#include "ops/cases.h"
 
 namespace stretto::cuda {
 namespace {
@@ -95,6 +98,18 @@ TEST(Tune, RunsOfGroupsStayTogether) {
   const GemvTuning t = tune_gemv(shape, true, kH100, {}, kQuantizedGroups);
   EXPECT_EQ(t.run_groups, kQuantizedGroups);
   EXPECT_EQ(t.n_blocks, kH100.n_sm);
+}
+
+// The cases of a whole feed-forward block go that way wherever the second matrix multiplies integers.
+TEST(Tune, AWideMiddleVectorTravelsQuantised) {
+  int n_seen = 0;
+  for (const test::OpCase& c : test::op_cases()) {
+    if (!c.name.starts_with("feed_forward_")) continue;
+    const std::vector<bool> quantized = quantized_values(c.program, kH100);
+    EXPECT_EQ(std::ranges::count(quantized, true), c.name == "feed_forward_F16" ? 0 : 1) << c.name;
+    ++n_seen;
+  }
+  EXPECT_EQ(n_seen, 4);
 }
 
 TEST(Tune, AChoiceOverridesWhatItNames) {

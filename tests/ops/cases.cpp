@@ -153,6 +153,27 @@ void add_rope(Cases& out) {
   }
 }
 
+// A whole feed-forward block, wide enough for a backend to hand its middle vector on in another form.
+void add_feed_forward(Cases& out) {
+  constexpr uint64_t kWidth = 8448, kIn = 256, kOut = 12;
+  for (const DType type : {DType::kF16, DType::kQ8_0, DType::kQ4_K, DType::kQ6_K}) {
+    CaseBuilder b(850);
+    const ValueId x = b.input(kIn), residual = b.input(kOut), hidden = b.value(kWidth), y = b.value(kOut);
+    b.emit(NormGateUp{.x = x,
+                      .norm = b.weight(DType::kF32, {kIn}),
+                      .w_gate = b.weight(type, {kWidth, kIn}),
+                      .w_up = b.weight(type, {kWidth, kIn}),
+                      .b_gate = {},
+                      .b_up = {},
+                      .out = hidden,
+                      .eps = 1e-6F,
+                      .act = Activation::kSilu});
+    b.emit(LinearAdd{.x = hidden, .w = b.weight(type, {kOut, kWidth}), .bias = {}, .residual = residual, .out = y});
+    // Three rounded factors and one more.
+    out.push_back(b.finish("feed_forward_" + std::string(name(type)), y, 4 * product_limit(type), {1, 2}));
+  }
+}
+
 struct AttentionShape {
   std::string name;
   uint64_t n_heads, n_kv_heads, head_dim, window;
@@ -274,6 +295,7 @@ const std::vector<OpCase>& op_cases() {
     add_linear(out);
     add_fused_linear(out);
     add_rope(out);
+    add_feed_forward(out);
     add_attention(out);
     add_router(out);
     add_experts(out);

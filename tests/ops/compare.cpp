@@ -5,13 +5,17 @@
 
 namespace stretto::test {
 
-std::vector<float> run_case(const OpCase& c, const Backend& backend) {
+CompileOptions options_of(const OpCase& c) {
   CompileOptions options;
   options.n_ctx = c.n_ctx;
   options.max_tokens = 1;
   for (const CaseStep& s : c.steps) options.max_tokens = std::max<uint64_t>(options.max_tokens, s.tokens.size());
   options.max_outputs = options.max_tokens;
-  const auto executable = backend.compile(c.program, options);
+  return options;
+}
+
+std::vector<float> run_case(const OpCase& c, const Backend& backend) {
+  const auto executable = backend.compile(c.program, options_of(c));
   std::vector<float> out;
   for (const CaseStep& s : c.steps) {
     const auto result = executable->run({.tokens = s.tokens, .position = s.position, .outputs = s.outputs});

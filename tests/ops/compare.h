@@ -7,6 +7,9 @@
 
 namespace stretto::test {
 
+// What the steps of a case need.
+CompileOptions options_of(const OpCase& c);
+
 // The results of all steps, one after the other.
 std::vector<float> run_case(const OpCase& c, const Backend& backend);
 
