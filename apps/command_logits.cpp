@@ -26,11 +26,12 @@ void run_logits(const LogitsOptions& o) {
   if (tokens.empty()) fail(ErrorKind::kBadArgument, "--tokens holds no ids");
   const auto checkpoint = open_checkpoint(o.common.model);
   const auto backend = open_device(o.common.device);
-  EngineOptions options{.n_ctx = o.common.n_ctx != 0 ? o.common.n_ctx : tokens.size(),
-                        .max_tokens = o.chunk != 0 ? o.chunk : std::min<uint64_t>(o.common.chunk, 64),
-                        .n_threads = o.common.device.n_threads,
-                        .kv_type = o.common.kv_cache_type(),
-                        .strictness = o.common.strictness()};
+  EngineOptions options{
+      .n_ctx = o.common.n_ctx != 0 ? o.common.n_ctx : tokens.size(),
+      .max_tokens = o.chunk != 0 ? o.chunk : std::min<uint64_t>(o.common.chunk != 0 ? o.common.chunk : 64, 64),
+      .n_threads = o.common.device.n_threads,
+      .kv_type = o.common.kv_cache_type(),
+      .strictness = o.common.strictness()};
   options.max_tokens = std::min<uint64_t>(options.max_tokens, tokens.size());
   options.max_outputs = options.max_tokens;
   Engine engine(*checkpoint, *backend, options, engine_log());

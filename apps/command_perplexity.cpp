@@ -144,7 +144,7 @@ void run_perplexity_command(PerplexityFlags& f) {
   const auto backend = open_device(f.common.device);
   EngineOptions engine_options;
   engine_options.n_ctx = options.n_ctx;
-  engine_options.max_tokens = std::min<uint64_t>(f.common.chunk, 64);
+  engine_options.max_tokens = std::min<uint64_t>(f.common.chunk != 0 ? f.common.chunk : 64, 64);
   engine_options.max_outputs = engine_options.max_tokens;
   engine_options.n_threads = f.common.device.n_threads;
   engine_options.kv_type = f.common.kv_cache_type();

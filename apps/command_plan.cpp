@@ -36,7 +36,8 @@ Plan make_plan(const Checkpoint& checkpoint, const Backend& backend, const PlanO
   p.lowered = backend.lower(p.model.program);
   p.unfused = lower<PrimitiveOnly>(p.model.program);
   p.n_ctx = o.common.n_ctx != 0 ? o.common.n_ctx : p.model.spec.context_length;
-  const StepShape chunk{.n_tokens = std::min(o.common.chunk, p.n_ctx), .n_outputs = 1};
+  const StepShape chunk{.n_tokens = std::min(o.common.chunk != 0 ? o.common.chunk : backend.prefill_tokens(), p.n_ctx),
+                        .n_outputs = 1};
   p.memory = plan_memory(p.lowered, p.n_ctx, chunk);
   p.available = backend.available_bytes();
   p.fits = largest_context(p.lowered, chunk, p.available);

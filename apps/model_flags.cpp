@@ -48,7 +48,8 @@ void add_device_flags(CLI::App& command, ModelFlags& o) {
       ->envname("STRETTO_NO_PDL");
   command.add_option("-c,--ctx-size", o.n_ctx, "positions of context (default: the model's, or what fits)")
       ->envname("STRETTO_CTX_SIZE");
-  command.add_option("-b,--batch-size", o.chunk, "tokens per prefill step")->check(CLI::Range(1, 1 << 20));
+  command.add_option("-b,--batch-size", o.chunk, "tokens per prefill step (default: 512, 2048 on a GPU)")
+      ->check(CLI::Range(1, 1 << 20));
   command.add_option("--cache-type", o.kv_type,
                      "encoding of the KV cache: f16, bf16, f32; auto = f32 while it is small, else f16");
 }

@@ -29,7 +29,7 @@ struct ModelFlags {
   std::string model;
   DeviceOptions device;
   uint64_t n_ctx = 0;
-  uint64_t chunk = 512;
+  uint64_t chunk = 0;  // 0: what the device likes best
   std::string kv_type = "auto";
   TokenizerOptions tokenizer;
   bool lenient = false;

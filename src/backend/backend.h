@@ -89,6 +89,8 @@ class Backend {
   virtual std::string description() const = 0;   // one line for people: the device, its instruction set, threads
   virtual uint64_t available_bytes() const = 0;  // memory that a plan may use now
   virtual int thread_count() const = 0;          // host threads that a step uses
+  // The size of prefill steps from which on larger ones gain nothing worth their memory.
+  virtual uint64_t prefill_tokens() const { return 512; }
   // Takes its memory at once (Error(kHostMemory / kCuda)) and keeps it; a pass takes some tens of milliseconds.
   virtual std::unique_ptr<ReadSweep> make_read_sweep() const = 0;
   double read_bandwidth_gbps() const {  // best of some passes

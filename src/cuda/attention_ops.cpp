@@ -2,6 +2,7 @@
 #include "cuda/attention.h"
 #include "cuda/elementwise.h"
 #include "cuda/ops.h"
+#include "cuda/prefill_attention.h"
 
 namespace stretto::cuda {
 namespace {
@@ -56,30 +57,26 @@ void run_token_by_token(const RopeAttention& op, Machine& m) {
   }
 }
 
-// All keys go into the cache first.
 void run_together(const RopeAttention& op, Machine& m) {
-  const RopeRows& rows = m.rope(op.rope.get()).rows;
-  const float* k = m.value(op.k);
-  if (op.k_norm) {
-    launch_rms_norm(m.queue, u32(m.n_tokens * op.n_kv_heads), DType::kF32,
-                    {.x = k,
-                     .weight = m.vector(op.k_norm),
-                     .out = m.rotated,
-                     .group = u32(op.head_dim),
-                     .stride = u32(op.head_dim),
-                     .eps = op.eps});
-    k = m.rotated;
-  }
-  launch_rope(m.queue, u32(m.n_tokens),
-              {.x = k, .out = m.rotated, .rows = rows, .n_heads = u32(op.n_kv_heads), .head_dim = u32(op.head_dim)});
-  launch_kv_append(m.queue, u32(m.n_tokens), m.tables()[op.k_cache].type,
-                   {.k = m.rotated,
-                    .v = m.value(op.v),
-                    .k_cache = m.cache(op.k_cache),
-                    .v_cache = m.cache(op.v_cache),
-                    .position = m.position(),
-                    .layout = m.layout(op.k_cache)});
-  launch_decode_attention(m.queue, m.tables()[op.k_cache].type, u32(m.n_tokens), attention_params(op, m));
+  launch_prefill_attention(m.queue, m.tables()[op.k_cache].type, m.rounded_type(op.out),
+                           {.q = m.value(op.q),
+                            .k = m.value(op.k),
+                            .v = m.value(op.v),
+                            .q_norm = m.vector(op.q_norm),
+                            .k_norm = m.vector(op.k_norm),
+                            .k_cache = m.cache(op.k_cache),
+                            .v_cache = m.cache(op.v_cache),
+                            .layout = m.layout(op.k_cache),
+                            .queries = m.dense_x,
+                            .out = m.value(op.out),
+                            .rows = m.rope(op.rope.get()).rows,
+                            .apply_temperature = op.rope->temperature_beta != 0,
+                            .position = m.position(),
+                            .n_tokens = u32(m.n_tokens),
+                            .n_heads = u32(op.n_heads),
+                            .window = u32(op.window),
+                            .scale = op.scale,
+                            .eps = op.eps});
 }
 
 }  // namespace
@@ -137,7 +134,8 @@ void plan(const RopeAttention& op, Planner& p) {
   p.caches(op.k_cache, op.v_cache, op.n_kv_heads, op.head_dim);
   p.vector(op.q_norm);
   p.vector(op.k_norm);
-  p.rotated_bytes = std::max(p.rotated_bytes, p.options.max_tokens * p.tables()[op.k].width * sizeof(float));
+  if (p.options.max_tokens > kMaxGemvRows)
+    p.dense_x_bytes = std::max(p.dense_x_bytes, p.options.max_tokens * p.tables()[op.q].width * sizeof(uint16_t));
   // Measurements may ask for more splits than tune() does.
   DecodeAttentionChoice most;
   most.blocks_per_sm = 8;

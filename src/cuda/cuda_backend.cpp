@@ -62,6 +62,7 @@ class CudaBackend : public Backend {
     return free < free_at_start_ ? free_at_start_ - free : 0;
   }
   int thread_count() const override { return 1; }
+  uint64_t prefill_tokens() const override { return 2048; }
   std::unique_ptr<ReadSweep> make_read_sweep() const override { return cuda::make_read_sweep(shape_); }
   std::vector<DeviceLimit> measure_limits() const override { return cuda::measure_limits(shape_); }
   std::unique_ptr<DeviceWatch> make_watch() const override { return cuda::make_device_watch(device_.index); }

@@ -38,19 +38,41 @@ struct AddParams {
 };
 void launch_add(Queue& queue, const AddParams& params);
 
-// out[r, o] = act(gate + b_gate[o]) * (up + b_up[o]). Gate and up lie in arrays of their own, or (interleaved) as the
-// rows of gate_up groups (cuda/gemv.h) of one array of `stride` values per row.
+// out = act(gate) * up, n values.
 struct GatedActParams {
   const float* gate = nullptr;
   const float* up = nullptr;
-  const float* b_gate = nullptr;
-  const float* b_up = nullptr;
   float* out = nullptr;
-  uint32_t width = 0, n_rows = 0;
-  bool interleaved = false;
-  uint32_t stride = 0;
+  uint64_t n = 0;
   Activation act = Activation::kSilu;
 };
 void launch_gated_act(Queue& queue, const GatedActParams& params);
+
+// out[r, o] = act(gate + b_gate[o]) * (up + b_up[o]), where row r of x holds the rows of gate_up groups (cuda/gemv.h):
+// gate 2 g, gate 2 g + 1, up 2 g, up 2 g + 1. out_type F32, F16 or BF16, rows of `out_stride` values, an even number
+// or `width`; values behind `width` are zeros.
+struct GateUpActParams {
+  const float* x = nullptr;
+  const float* b_gate = nullptr;
+  const float* b_up = nullptr;
+  void* out = nullptr;
+  uint32_t width = 0, x_stride = 0, out_stride = 0;
+  Activation act = Activation::kSilu;
+};
+void launch_gate_up_act(Queue& queue, uint32_t n_rows, DType out_type, const GateUpActParams& params);
+
+// Takes the columns of rows apart: part[i].out[r, o] = x[r, before + o] + bias[o], where `before` are the widths of
+// the parts before.
+struct SplitColumnsParams {
+  static constexpr int kMaxParts = 3;
+  const float* x = nullptr;
+  uint32_t stride = 0;
+  struct Part {
+    float* out = nullptr;
+    const float* bias = nullptr;  // nullptr: none
+    uint32_t width = 0;           // 0: no such part
+  } part[kMaxParts];
+};
+void launch_split_columns(Queue& queue, uint32_t n_rows, const SplitColumnsParams& params);
 
 }  // namespace stretto::cuda

@@ -30,6 +30,7 @@ CudaExecutable::CudaExecutable(Program program, const CompileOptions& options, c
   const Planner planner = plan();
   machine_.layouts = planner.layouts;
   machine_.quantized = planner.quantized;
+  machine_.rounded = rounded_values(program_);
   place_state();
   place_activations();
   place_step();
@@ -164,7 +165,6 @@ void CudaExecutable::place_scratch(const Planner& p) {
   const uint64_t sizes[] = {p.dense_x_bytes,
                             p.dense_w_bytes,
                             p.wide_bytes,
-                            p.rotated_bytes,
                             p.partial_bytes,
                             p.n_arrived * sizeof(uint32_t),
                             p.dense_w_bytes > 0 ? Gemm::kWorkspaceBytes : 0};
@@ -174,12 +174,11 @@ void CudaExecutable::place_scratch(const Planner& p) {
   machine_.dense_w = cursor.take(sizes[1]);
   machine_.dense_w_bytes = sizes[1];
   machine_.wide = reinterpret_cast<float*>(cursor.take(sizes[2]));
-  machine_.rotated = reinterpret_cast<float*>(cursor.take(sizes[3]));
-  machine_.partial = reinterpret_cast<float*>(cursor.take(sizes[4]));
-  machine_.n_arrived = reinterpret_cast<uint32_t*>(cursor.take(sizes[5]));
-  if (sizes[6] == 0) return;
+  machine_.partial = reinterpret_cast<float*>(cursor.take(sizes[3]));
+  machine_.n_arrived = reinterpret_cast<uint32_t*>(cursor.take(sizes[4]));
+  if (sizes[5] == 0) return;
   const char* problem = nullptr;
-  gemm_ = Gemm::open(cursor.take(sizes[6]), &problem);
+  gemm_ = Gemm::open(cursor.take(sizes[5]), &problem);
   machine_.gemm = gemm_.get();
 }
 

@@ -89,11 +89,19 @@ class LtGemm : public Gemm {
     cublasLtMatrixLayout_t w = nullptr, x = nullptr, out = nullptr;
     cublasLtMatmulAlgo_t algorithm{};
   };
-  using Key = std::array<uint64_t, 6>;
+  using Key = std::array<uint64_t, 7>;
+
+  // Bytes to which every row of the results is aligned.
+  static uint32_t result_alignment(const GemmCall& c) {
+    const uint64_t bits = reinterpret_cast<uintptr_t>(c.out) | reinterpret_cast<uintptr_t>(c.residual) |
+                          c.out_stride * sizeof(float) | 16;
+    return static_cast<uint32_t>(bits & -bits);
+  }
 
   // cuBLAS counts columns first: w is [n_in, n_out] taken transposed, x is [n_in, n_rows].
   const Product& product(const GemmCall& c) {
-    const Key key{static_cast<uint64_t>(c.type), c.n_out, c.n_rows, c.n_in, c.stride, c.out_stride};
+    const uint32_t alignment = result_alignment(c);
+    const Key key{static_cast<uint64_t>(c.type), c.n_out, c.n_rows, c.n_in, c.stride, c.out_stride, alignment};
     if (const auto found = products_.find(key); found != products_.end()) return found->second;
     Product p;
     check(lt_.desc_create(&p.desc, CUBLAS_COMPUTE_32F, CUDA_R_32F), "description");
@@ -107,8 +115,6 @@ class LtGemm : public Gemm {
     const uint64_t workspace = kWorkspaceBytes;
     check(lt_.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace),
           "preference");
-    // Results of a run of rows may begin anywhere.
-    const uint32_t alignment = 4;
     for (const auto attribute :
          {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
       check(lt_.preference_set(preference, attribute, &alignment, sizeof alignment), "preference");

@@ -1,6 +1,7 @@
 // Products with weights: one launch of the GEMV per row of a small step, decoded weights and dense products for large
 // ones.
 #include "base/checked.h"
+#include "cuda/dequantize.h"
 #include "cuda/elementwise.h"
 #include "cuda/ops.h"
 #include "cuda/rows.h"
@@ -84,28 +85,36 @@ void plan_product(const Product& product, Planner& p) {
   for (const Part& part : product.parts()) p.vector(part.bias);
   const MatrixKey key = product.key();
   p.matrix(key, 1, p.attended[static_cast<size_t>(product.x.index)]);
-  plan_dense(p, matrix_shape(key, p.tables()), p.max_rows(product.x));
+  const PackedShape shape = matrix_shape(key, p.tables());
+  const uint64_t max_rows = p.max_rows(product.x);
+  plan_dense(p, shape, max_rows);
+  if (max_rows > kMaxGemvRows && product.n_parts > 1)
+    p.wide_bytes = std::max(p.wide_bytes, max_rows * shape.n_rows * sizeof(float));
 }
 
-// x, normalised where there is a norm, rounded to what dense products with weights of this shape take.
-void make_dense_x(Machine& m, const PackedShape& shape, ValueId x, WeightId norm, float eps) {
+// x, normalised where there is a norm, as dense products with weights of this shape take it.
+const void* dense_x(Machine& m, const PackedShape& shape, ValueId x, WeightId norm, float eps) {
   const uint64_t stride = dense_stride(shape);
+  const DType type = dense_type(shape.type);
   if (norm) {
-    launch_rms_norm(m.queue, u32(m.rows(x)), dense_type(shape.type),
+    launch_rms_norm(m.queue, u32(m.rows(x)), type,
                     {.x = m.value(x),
                      .weight = m.vector(norm),
                      .out = m.dense_x,
                      .group = u32(shape.n_in),
                      .stride = u32(stride),
                      .eps = eps});
+  } else if (type != DType::kF32 && m.rounded_type(x) == type) {
+    return m.value(x);
   } else {
-    launch_round(m.queue, u32(m.rows(x)), dense_type(shape.type),
+    launch_round(m.queue, u32(m.rows(x)), type,
                  {.x = m.value(x), .out = m.dense_x, .width = u32(shape.n_in), .stride = u32(stride)});
   }
+  return m.dense_x;
 }
 
-// Rows first .. first + n_out of the packed matrix (first a multiple of the group) times dense_x.
-void run_dense(Machine& m, const Matrix& matrix, uint64_t first, uint64_t n_out, GemmCall call) {
+// The rows of the packed matrix, n_out of them, times call.x.
+void run_dense(Machine& m, const Matrix& matrix, uint64_t n_out, GemmCall call) {
   const PackedShape& shape = matrix.shape;
   const uint64_t tile = m.dense_w_bytes / group_dense_bytes(shape) * kGroupRows;
   float* const out = call.out;
@@ -113,13 +122,12 @@ void run_dense(Machine& m, const Matrix& matrix, uint64_t first, uint64_t n_out,
   for (uint64_t done = 0; done < n_out; done += tile) {
     const uint64_t n = std::min(tile, n_out - done);
     launch_dequantize(m.queue, shape,
-                      {.groups = matrix.data + (first + done) / kGroupRows * shape.group_bytes(),
+                      {.groups = matrix.data + done / kGroupRows * shape.group_bytes(),
                        .out = m.dense_w,
                        .n_groups = u32(div_up(n, kGroupRows)),
                        .stride = u32(dense_stride(shape))});
     call.type = dense_type(shape.type);
     call.w = m.dense_w;
-    call.x = m.dense_x;
     call.n_out = n;
     call.n_in = shape.n_in;
     call.stride = dense_stride(shape);
@@ -129,25 +137,35 @@ void run_dense(Machine& m, const Matrix& matrix, uint64_t first, uint64_t n_out,
   }
 }
 
+// Several parts are one product into `wide`, which is then taken apart: the products of few rows alone would not fill
+// the device.
 void run_dense_product(const Product& product, const Matrix& matrix, Machine& m) {
   const uint64_t rows = m.rows(product.x);
-  make_dense_x(m, matrix.shape, product.x, product.norm, product.eps);
-  uint64_t first = 0;
-  for (const Part& part : product.parts()) {
-    const uint64_t width = m.width(part.out);
-    run_dense(m, matrix, first, width,
-              {.n_rows = rows,
-               .out = m.value(part.out),
-               .residual = product.residual ? m.value(product.residual) : nullptr,
-               .out_stride = width});
-    if (part.bias)
-      launch_add(m.queue, {.a = m.value(part.out),
-                           .b = m.vector(part.bias),
-                           .out = m.value(part.out),
-                           .n = rows * width,
-                           .b_width = width});
-    first += width;
+  GemmCall call{.x = dense_x(m, matrix.shape, product.x, product.norm, product.eps),
+                .n_rows = rows,
+                .out = m.wide,
+                .out_stride = matrix.shape.n_rows};
+  const Part& first = product.part[0];
+  if (product.n_parts == 1) {
+    call.out = m.value(first.out);
+    if (product.residual) call.residual = m.value(product.residual);
+    run_dense(m, matrix, matrix.shape.n_rows, call);
+    if (first.bias)
+      launch_add(m.queue, {.a = call.out,
+                           .b = m.vector(first.bias),
+                           .out = call.out,
+                           .n = rows * call.out_stride,
+                           .b_width = call.out_stride});
+    return;
   }
+  run_dense(m, matrix, matrix.shape.n_rows, call);
+  SplitColumnsParams split{.x = m.wide, .stride = u32(call.out_stride), .part = {}};
+  static_assert(NormLinear::kMaxParts <= SplitColumnsParams::kMaxParts);
+  for (int i = 0; i < product.n_parts; ++i) {
+    const Part& part = product.part[static_cast<size_t>(i)];
+    split.part[i] = {m.value(part.out), m.vector(part.bias), u32(m.width(part.out))};
+  }
+  launch_split_columns(m.queue, u32(rows), split);
 }
 
 GemvParams row_params(const Product& product, const Matrix& matrix, uint64_t r, const Machine& m) {
@@ -165,13 +183,11 @@ GemvParams row_params(const Product& product, const Matrix& matrix, uint64_t r, 
   return params;
 }
 
-bool is_large(uint64_t rows, const Machine& m) { return rows > kMaxGemvRows && m.gemm != nullptr; }
-
 void run_product(const Product& product, Machine& m) {
   const uint64_t rows = m.rows(product.x);
   if (rows == 0) return;
   const Matrix& matrix = m.matrix(product.key());
-  if (is_large(rows, m)) return run_dense_product(product, matrix, m);
+  if (m.is_large(rows)) return run_dense_product(product, matrix, m);
   for (uint64_t r = 0; r < rows; ++r)
     launch_gemv(m.queue, matrix.shape, product.norm ? matrix.normed : matrix.plain, row_params(product, matrix, r, m));
 }
@@ -216,7 +232,7 @@ void run(const NormLinear& op, Machine& m) {
   size_t n = 0;
   for_each_product(op, m.tables(), [&](const Product& product) { products[n++] = product; });
   const auto type = [&](size_t i) { return m.tables()[products[i].part[0].w].type; };
-  if (n == 2 && !is_large(m.rows(op.x), m) && gemv_pair_supports(type(0), type(1)))
+  if (n == 2 && !m.is_large(m.rows(op.x)) && gemv_pair_supports(type(0), type(1)))
     return run_pair(products[0], products[1], m);
   for (size_t i = 0; i < n; ++i) run_product(products[i], m);
 }
@@ -239,19 +255,19 @@ void run(const NormGateUp& op, Machine& m) {
   const uint64_t rows = m.rows(op.x), width = m.width(op.out);
   if (rows == 0) return;
   const Matrix& matrix = m.matrix(gate_up_key(op));
-  if (is_large(rows, m)) {
+  if (m.is_large(rows)) {
     const uint64_t stride = kGroupRows * matrix.shape.n_groups();
-    make_dense_x(m, matrix.shape, op.x, op.norm, op.eps);
-    run_dense(m, matrix, 0, stride, {.n_rows = rows, .out = m.wide, .out_stride = stride});
-    launch_gated_act(m.queue, {.gate = m.wide,
-                               .b_gate = m.vector(op.b_gate),
-                               .b_up = m.vector(op.b_up),
-                               .out = m.value(op.out),
-                               .width = u32(width),
-                               .n_rows = u32(rows),
-                               .interleaved = true,
-                               .stride = u32(stride),
-                               .act = op.act});
+    const void* const x = dense_x(m, matrix.shape, op.x, op.norm, op.eps);
+    run_dense(m, matrix, stride, {.x = x, .n_rows = rows, .out = m.wide, .out_stride = stride});
+    launch_gate_up_act(m.queue, u32(rows), m.rounded_type(op.out),
+                       {.x = m.wide,
+                        .b_gate = m.vector(op.b_gate),
+                        .b_up = m.vector(op.b_up),
+                        .out = m.value(op.out),
+                        .width = u32(width),
+                        .x_stride = u32(stride),
+                        .out_stride = u32(width),
+                        .act = op.act});
     return;
   }
   for (uint64_t r = 0; r < rows; ++r) {

@@ -102,7 +102,8 @@ struct Machine {
   int32_t* tokens = nullptr;          // device, [max_tokens]
   int32_t* outputs = nullptr;         // device, [max_tokens]
   float* const* values = nullptr;     // per ValueId
-  std::vector<bool> quantized;        // per ValueId, in steps of up to kMaxGemvRows rows
+  std::vector<bool> quantized;        // per ValueId, in small steps
+  std::vector<DType> rounded;         // per ValueId, in large steps
   std::vector<std::byte*> states;     // per StateId
   std::vector<CacheLayout> layouts;   // per StateId
   std::vector<const float*> vectors;  // per WeightId, where used as a vector of floats
@@ -113,8 +114,7 @@ struct Machine {
   std::byte* dense_x = nullptr;  // rounded activations
   std::byte* dense_w = nullptr;  // decoded weights
   uint64_t dense_w_bytes = 0;
-  float* wide = nullptr;     // gate and up of a step
-  float* rotated = nullptr;  // keys of a step
+  float* wide = nullptr;     // joined results of a step
   float* partial = nullptr;  // of split attention
   uint32_t* n_arrived = nullptr;
   Gemm* gemm = nullptr;  // nullptr: every step runs the decode kernels
@@ -123,6 +123,12 @@ struct Machine {
   uint64_t rows(ValueId id) const { return tables()[id].rows == Rows::kTokens ? n_tokens : n_outputs; }
   uint64_t width(ValueId id) const { return tables()[id].width; }
   float* value(ValueId id) const { return values[static_cast<size_t>(id.index)]; }
+  // Whether products of this many rows are dense ones.
+  bool is_large(uint64_t n_rows) const { return n_rows > kMaxGemvRows && gemm != nullptr; }
+  // The type in which a value travels in this step.
+  DType rounded_type(ValueId id) const {
+    return is_large(rows(id)) ? rounded[static_cast<size_t>(id.index)] : DType::kF32;
+  }
   // Row r of a vector that travels quantised in this step; without codes when it does not.
   QuantizedVector quantized_row(ValueId id, uint64_t r) const {
     if (!quantized[static_cast<size_t>(id.index)] || rows(id) > kMaxGemvRows) return {};
@@ -163,7 +169,7 @@ struct Planner {
   std::string role;                  // of the node that is being planned
   std::vector<CacheLayout> layouts;  // per StateId, as the attention that reads it says
   std::vector<std::shared_ptr<const RopeTable>> ropes;
-  uint64_t dense_x_bytes = 0, dense_w_bytes = 0, wide_bytes = 0, rotated_bytes = 0, partial_bytes = 0;
+  uint64_t dense_x_bytes = 0, dense_w_bytes = 0, wide_bytes = 0, partial_bytes = 0;
   uint64_t n_arrived = 0;
 
   const Tables& tables() const { return program->tables; }

@@ -3,6 +3,7 @@
 
 #include "cuda/decode_attention.h"
 #include "cuda/gemv.h"
+#include "cuda/prefill_attention.h"
 #include "cuda/rows.h"
 
 namespace stretto::cuda {
@@ -10,6 +11,7 @@ namespace stretto::cuda {
 inline void prepare_kernels(const DeviceShape& device) {
   prepare_gemv(device);
   prepare_decode_attention(device);
+  prepare_prefill_attention(device);
   prepare_rows(device);
 }
 

@@ -1,10 +1,12 @@
-// Vectors between two kernels of a small step in the form that integer weights are multiplied with: quantised once by
-// the kernel that makes them, not by every block that reads them. They lie where the floats would.
+// Vectors between two kernels in the form in which they are multiplied, made by the kernel that computes them: in small
+// steps quantised for integer weights (once, not by every block that reads them), in large ones rounded for dense
+// products (no pass over memory of its own). They lie where the floats would.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "base/dtype.h"
 #include "program/program.h"
 
 namespace stretto::cuda {
@@ -24,5 +26,9 @@ inline constexpr uint32_t kQuantizedGroups = 16;
 
 // Per ValueId: what a kernel that can quantise makes and only products with integer weights read.
 std::vector<bool> quantized_values(const Program& program, const DeviceShape& device);
+
+// Per ValueId: F16 or BF16 where a kernel that can round makes the value and only dense products of that type read it,
+// else F32. Rounded rows follow each other without padding.
+std::vector<DType> rounded_values(const Program& program);
 
 }  // namespace stretto::cuda

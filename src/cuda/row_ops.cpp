@@ -65,13 +65,10 @@ void run(const Add& op, Machine& m) {
 bool supports(const GatedAct&, const Tables&) { return true; }
 void plan(const GatedAct&, Planner&) {}
 void run(const GatedAct& op, Machine& m) {
-  if (m.rows(op.out) == 0) return;
-  launch_gated_act(m.queue, {.gate = m.value(op.gate),
-                             .up = m.value(op.up),
-                             .out = m.value(op.out),
-                             .width = u32(m.width(op.out)),
-                             .n_rows = u32(m.rows(op.out)),
-                             .act = op.act});
+  const uint64_t n = m.rows(op.out) * m.width(op.out);
+  if (n == 0) return;
+  launch_gated_act(m.queue,
+                   {.gate = m.value(op.gate), .up = m.value(op.up), .out = m.value(op.out), .n = n, .act = op.act});
 }
 
 }  // namespace stretto::cuda

@@ -1,9 +1,8 @@
 // Row moves.
 //
-// Embed: a block per token, a warp per unit of the row. TakeRows: a block per row. Dequantize: a warp per unit of a
-// group. Bytes: what is read and written once. Limits: none beyond those of the formats.
+// Embed: a block per token, a warp per unit of the row. TakeRows: a block per row. Bytes: what is read and written
+// once. Limits: none beyond those of the formats.
 #include "cuda/device/dependency.cuh"
-#include "cuda/device/store.cuh"
 #include "cuda/device/stored_formats.cuh"
 #include "cuda/rows.h"
 
@@ -39,30 +38,6 @@ __global__ void take_rows_kernel(TakeRowsParams p) {
   for (uint32_t i = threadIdx.x; i < p.width; i += blockDim.x) to[i] = from[i];
 }
 
-// Grid: x over units, y over groups.
-template <class Format, class T>
-__global__ void dequantize_kernel(DequantizeParams p) {
-  trigger_dependents();
-  wait_for_inputs();
-  const uint32_t lane = threadIdx.x % 32;
-  const uint32_t u = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
-  if (u >= p.n_units) return;
-  for (uint32_t group = blockIdx.y; group < p.n_groups; group += gridDim.y) {
-    const uint8_t* unit = p.groups + (uint64_t{group} * p.n_units + u) * Format::kUnitBytes;
-#pragma unroll
-    for (uint32_t r = 0; r < kUnitRows; ++r) {
-      float v[Format::kLaneCols];
-      decode_lane<Format>(unit, lane, r, v);
-      T* out = static_cast<T*>(p.out) + (uint64_t{group} * kUnitRows + r) * p.stride;
-#pragma unroll
-      for (uint32_t i = 0; i < Format::kLaneCols; ++i) {
-        const uint32_t column = u * Format::kUnitCols + Format::column(lane, i);
-        if (column < p.stride) store_as(out + column, v[i]);
-      }
-    }
-  }
-}
-
 }  // namespace
 
 void launch_embed(Queue& queue, const PackedShape& shape, uint32_t n_tokens, EmbedParams params) {
@@ -75,23 +50,6 @@ void launch_embed(Queue& queue, const PackedShape& shape, uint32_t n_tokens, Emb
 
 void launch_take_rows(Queue& queue, uint32_t n_rows, const TakeRowsParams& params) {
   launch_kernel(queue, &take_rows_kernel, dim3(n_rows), kThreads, 0, params);
-}
-
-void launch_dequantize(Queue& queue, const PackedShape& shape, DequantizeParams params) {
-  params.n_in = static_cast<uint32_t>(shape.n_in);
-  params.n_units = static_cast<uint32_t>(shape.n_units());
-  const dim3 grid((params.n_units + kThreads / 32 - 1) / (kThreads / 32),
-                  params.n_groups < 32768 ? params.n_groups : 32768);
-  visit_packed(shape.type, [&](auto format) {
-    using Format = decltype(format);
-    if constexpr (Format::kType == DType::kF32) {
-      launch_kernel(queue, &dequantize_kernel<Format, float>, grid, kThreads, 0, params);
-    } else if constexpr (Format::kType == DType::kF16) {
-      launch_kernel(queue, &dequantize_kernel<Format, __half>, grid, kThreads, 0, params);
-    } else {
-      launch_kernel(queue, &dequantize_kernel<Format, __nv_bfloat16>, grid, kThreads, 0, params);
-    }
-  });
 }
 
 void prepare_rows(const DeviceShape& device) {

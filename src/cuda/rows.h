@@ -1,4 +1,4 @@
-// Kernels that move rows: embedding look-up, choice of the output rows, decoding of packed rows for large steps.
+// Kernels that move rows: embedding look-up, choice of the output rows.
 #pragma once
 
 #include <cstdint>
@@ -26,16 +26,6 @@ struct TakeRowsParams {
   uint32_t width = 0;
 };
 void launch_take_rows(Queue& queue, uint32_t n_rows, const TakeRowsParams& params);
-
-// Decodes a run of groups into rows of `stride` elements of dense_type(shape.type): F32 and F16 stay what they are,
-// everything else becomes BF16. Columns n_in .. stride are zeros.
-inline DType dense_type(DType type) { return type == DType::kF32 || type == DType::kF16 ? type : DType::kBF16; }
-struct DequantizeParams {
-  const uint8_t* groups = nullptr;  // the first group
-  void* out = nullptr;              // [n_groups * 4, stride]
-  uint32_t n_in = 0, n_units = 0, n_groups = 0, stride = 0;
-};
-void launch_dequantize(Queue& queue, const PackedShape& shape, DequantizeParams params);
 
 void prepare_rows(const DeviceShape& device);
 

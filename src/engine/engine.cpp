@@ -29,7 +29,7 @@ void Engine::choose_model(const Checkpoint& checkpoint, const EngineOptions& opt
 }
 
 void Engine::plan(const Backend& backend, const EngineOptions& options, const EngineLog& log) {
-  limits_.max_tokens = options.max_tokens;
+  limits_.max_tokens = options.max_tokens != 0 ? options.max_tokens : backend.prefill_tokens();
   limits_.max_outputs = options.max_outputs;
   limits_.n_threads = options.n_threads;
   limits_.n_ctx = options.n_ctx != 0 ? options.n_ctx : model_.spec.context_length;

@@ -24,7 +24,7 @@ struct EngineLog {
 
 struct EngineOptions {
   uint64_t n_ctx = 0;         // 0: the model's own context, or what fits into memory
-  uint64_t max_tokens = 512;  // largest step
+  uint64_t max_tokens = 0;  // largest step, 0: what the backend likes best
   uint64_t max_outputs = 1;
   int n_threads = 0;
   // Encoding of the KV cache. Not given: F32 while the whole cache stays below kExactCacheBytes, where its bytes do not

@@ -1,7 +1,6 @@
 // One head of q or k by one warp: normalised and rotated in registers.
 #pragma once
 
-#include "cuda/decode_attention.h"
 #include "cuda/device/numeric.cuh"
 
 namespace stretto::cuda {
@@ -21,9 +20,10 @@ __device__ __forceinline__ LaneValues<kHeadDim> load_norm(const float* norm, uin
   return w;
 }
 
-// One head by one warp: x (device) normalised and rotated; `scratch` [kHeadDim] is shared memory of the warp.
-template <int kHeadDim>
-__device__ __forceinline__ LaneValues<kHeadDim> prepare_head(const DecodeAttentionParams& p, const float* x,
+// One head by one warp: x (device) normalised and rotated by row t of p.rows; `scratch` [kHeadDim] is shared memory of
+// the warp.
+template <int kHeadDim, class Params>
+__device__ __forceinline__ LaneValues<kHeadDim> prepare_head(const Params& p, const float* x,
                                                              const LaneValues<kHeadDim>& norm, bool has_norm,
                                                              uint32_t t, float* scratch, uint32_t lane) {
   constexpr int kPer = LaneValues<kHeadDim>::kPer;
