@@ -42,8 +42,10 @@ std::string cuda_report() {
 }
 
 std::unique_ptr<Backend> open_cuda(const std::string& wanted, const DeviceOptions& options) {
-  return make_cuda_backend(
-      {.device = device_index(wanted), .graph = !options.no_graph, .dependent_launch = !options.no_pdl});
+  return make_cuda_backend({.device = device_index(wanted),
+                            .graph = !options.no_graph,
+                            .dependent_launch = !options.no_pdl,
+                            .weight_copies = !options.no_weight_copies});
 }
 
 }  // namespace stretto::app

@@ -12,7 +12,7 @@ uint32_t u32(uint64_t v) { return static_cast<uint32_t>(v); }
 bool is_cache_type(DType type) { return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16; }
 
 DecodeAttentionTuning tuning_of(const RopeAttention& op, const DeviceShape& device, const DecodeAttentionChoice& c) {
-  return tune_decode_attention(u32(op.n_heads), u32(op.n_kv_heads), u32(op.head_dim), 1, device, c);
+  return tune_decode_attention(u32(op.n_heads), u32(op.n_kv_heads), u32(op.head_dim), device, c);
 }
 
 DecodeAttentionParams attention_params(const RopeAttention& op, const Machine& m) {
@@ -37,46 +37,47 @@ DecodeAttentionParams attention_params(const RopeAttention& op, const Machine& m
           .n_stages = tuning_of(op, m.device, m.choices.attention).n_stages};
 }
 
-// One launch per token: the result of a token does not depend on how many share its step.
-void run_token_by_token(const RopeAttention& op, Machine& m) {
-  const DecodeAttentionTuning tuning = tuning_of(op, m.device, m.choices.attention);
-  for (uint64_t t = 0; t < m.n_tokens; ++t) {
-    DecodeAttentionParams p = attention_params(op, m);
-    p.q += t * m.width(op.q);
-    p.k = m.value(op.k) + t * m.width(op.k);
-    p.v = m.value(op.v) + t * m.width(op.v);
-    p.out += t * m.width(op.out);
-    p.out_quantized = m.quantized_row(op.out, t);
-    p.rows.cos += t * p.rows.n_pairs;
-    p.rows.sin += t * p.rows.n_pairs;
-    p.rows.temperature += t;
-    p.first_token = u32(t);
-    p.n_splits = tuning.n_splits;
-    p.min_granules = tuning.min_granules;
-    launch_decode_attention(m.queue, m.tables()[op.k_cache].type, 1, p);
-  }
+PrefillAttentionParams prefill_params(const RopeAttention& op, const Machine& m) {
+  return {.q = m.value(op.q),
+          .k = m.value(op.k),
+          .v = m.value(op.v),
+          .q_norm = m.vector(op.q_norm),
+          .k_norm = m.vector(op.k_norm),
+          .k_cache = m.cache(op.k_cache),
+          .v_cache = m.cache(op.v_cache),
+          .layout = m.layout(op.k_cache),
+          .queries = m.dense_x,
+          .out = m.value(op.out),
+          .rows = m.rope(op.rope.get()).rows,
+          .apply_temperature = op.rope->temperature_beta != 0,
+          .position = m.position(),
+          .n_tokens = u32(m.n_tokens),
+          .n_heads = u32(op.n_heads),
+          .window = u32(op.window),
+          .scale = op.scale,
+          .eps = op.eps};
 }
 
-void run_together(const RopeAttention& op, Machine& m) {
-  launch_prefill_attention(m.queue, m.tables()[op.k_cache].type, m.rounded_type(op.out),
-                           {.q = m.value(op.q),
-                            .k = m.value(op.k),
-                            .v = m.value(op.v),
-                            .q_norm = m.vector(op.q_norm),
-                            .k_norm = m.vector(op.k_norm),
-                            .k_cache = m.cache(op.k_cache),
-                            .v_cache = m.cache(op.v_cache),
-                            .layout = m.layout(op.k_cache),
-                            .queries = m.dense_x,
-                            .out = m.value(op.out),
-                            .rows = m.rope(op.rope.get()).rows,
-                            .apply_temperature = op.rope->temperature_beta != 0,
-                            .position = m.position(),
-                            .n_tokens = u32(m.n_tokens),
-                            .n_heads = u32(op.n_heads),
-                            .window = u32(op.window),
-                            .scale = op.scale,
-                            .eps = op.eps});
+// Up to kMaxGemvRows tokens with the kernel of one: the result of a token does not depend on how many share its step.
+// Several have all their keys in the cache before the first of them looks.
+void run_few(const RopeAttention& op, Machine& m) {
+  const DType type = m.tables()[op.k_cache].type;
+  const DecodeAttentionTuning tuning = tuning_of(op, m.device, m.choices.attention);
+  DecodeAttentionParams p = attention_params(op, m);
+  p.n_splits = tuning.n_splits;
+  p.min_granules = tuning.min_granules;
+  p.out_quantized = m.quantized_row(op.out, 0);
+  if (m.n_tokens == 1) {
+    p.k = m.value(op.k);
+    p.v = m.value(op.v);
+  } else {
+    launch_prefill_append(m.queue, type, prefill_params(op, m));
+  }
+  launch_decode_attention(m.queue, type, u32(m.n_tokens), p);
+}
+
+void run_many(const RopeAttention& op, Machine& m) {
+  launch_prefill_attention(m.queue, m.tables()[op.k_cache].type, m.rounded_type(op.out), prefill_params(op, m));
 }
 
 }  // namespace
@@ -142,11 +143,10 @@ void plan(const RopeAttention& op, Planner& p) {
   const DecodeAttentionTuning tuning = tuning_of(op, p.device, most);
   const DecodeAttentionScratch scratch =
       decode_attention_scratch(u32(op.n_heads), u32(op.n_kv_heads), u32(op.head_dim), tuning.n_splits);
-  p.partial_bytes = std::max(p.partial_bytes, scratch.partial * sizeof(float));
-  p.n_arrived = std::max(p.n_arrived, scratch.n_arrived);
+  const uint64_t n = std::min(p.options.max_tokens, kMaxGemvRows);
+  p.partial_bytes = std::max(p.partial_bytes, n * scratch.partial * sizeof(float));
+  p.n_arrived = std::max(p.n_arrived, n * scratch.n_arrived);
 }
-void run(const RopeAttention& op, Machine& m) {
-  m.n_tokens <= kMaxGemvRows ? run_token_by_token(op, m) : run_together(op, m);
-}
+void run(const RopeAttention& op, Machine& m) { m.n_tokens <= kMaxGemvRows ? run_few(op, m) : run_many(op, m); }
 
 }  // namespace stretto::cuda

@@ -75,13 +75,14 @@ class CudaBackend : public Backend {
                                                   cuda::ExecutableOptions{.device = device_.index,
                                                                           .graph = options_.graph,
                                                                           .dependent_launch = options_.dependent_launch,
+                                                                          .weight_copies = options_.weight_copies,
                                                                           .n_threads = threads,
                                                                           .guard_bytes = options_.guard_bytes},
                                                   shape_);
   }
 
  private:
-  static constexpr uint64_t kReserve = 640 << 20;  // scratch, the library of dense products, the driver's own
+  static constexpr uint64_t kReserve = 1 << 30;  // scratch, the library of dense products, the driver's own
   static constexpr int kMaxPackThreads = 32;
 
   static uint64_t free_bytes() {

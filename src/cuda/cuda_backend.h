@@ -13,6 +13,7 @@ struct CudaOptions {
   int device = 0;
   bool graph = true;             // replay a decode step as one captured graph, else launch its kernels one by one
   bool dependent_launch = true;  // programmatic dependent launch between the kernels of a step (sm_90 and later)
+  bool weight_copies = true;     // decoded weights for large steps, in up to half of the free memory
   uint64_t guard_bytes = 0;      // for tests: gaps around every buffer (cuda/memory.h)
 };
 

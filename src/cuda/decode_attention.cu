@@ -153,22 +153,25 @@ __device__ __forceinline__ float4 join_warps(const S& s, const uint8_t* rings, u
   return y;
 }
 
-// Four dimensions of the result; all lanes of a warp call, those with `store` have something to write.
+// Four dimensions of the token's result at `at`; all lanes of a warp call, those with `store` have something to write.
 __device__ __forceinline__ void store_result(const DecodeAttentionParams& p, uint64_t at, float4 y, float sum,
                                              bool store) {
   const float scale = 1 / sum;
   y = make_float4(y.x * scale, y.y * scale, y.z * scale, y.w * scale);
+  const uint64_t width = uint64_t{p.n_heads} * p.head_dim;
   if (p.out_quantized.codes != nullptr) {
-    quantize_four(p.out_quantized.codes + at, p.out_quantized.scales + at / 32, y, store);
+    const QuantizedVector out = p.out_quantized.row(blockIdx.z, width);
+    quantize_four(out.codes + at, out.scales + at / 32, y, store);
   } else if (store) {
-    *reinterpret_cast<float4*>(p.out + at) = y;
+    *reinterpret_cast<float4*>(p.out + blockIdx.z * width + at) = y;
   }
 }
 
 // Partial results lie as [group of heads][run][head][top, sum, nothing, nothing, head_dim values].
 template <int kHeadDim>
 __device__ __forceinline__ float* partial_of(const DecodeAttentionParams& p, uint32_t run, uint32_t head) {
-  return p.partial + ((uint64_t{blockIdx.x} * p.n_splits + run) * kHeadsPerBlock + head) * (kHeadDim + 4);
+  const uint64_t group = blockIdx.z * gridDim.x + blockIdx.x;
+  return p.partial + ((group * p.n_splits + run) * kHeadsPerBlock + head) * (kHeadDim + 4);
 }
 
 // The result of all heads of the group from the partial results, by the whole block: threads take four dimensions of a
@@ -224,7 +227,7 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
   const uint32_t groups = (heads_per_kv + kHeadsPerBlock - 1) / kHeadsPerBlock;
   const uint32_t kv_head = blockIdx.x / groups, in_kv = blockIdx.x % groups * kHeadsPerBlock;
   const uint32_t first_head = kv_head * heads_per_kv + in_kv, n_heads = min(kHeadsPerBlock, heads_per_kv - in_kv);
-  const uint32_t position = static_cast<uint32_t>(*p.position) + p.first_token + t;
+  const uint32_t position = static_cast<uint32_t>(*p.position) + t;
   const Run run = run_of(p, position);
   if (blockIdx.y >= run.n_active) return;
   const bool appends = p.k != nullptr && run.owns_new;
@@ -236,7 +239,7 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
                           static_cast<const uint8_t*>(p.v_cache) + head_row, run.begin + warp, run.end);
   stream.prepare();
   // Rows that this step wrote itself may only be read after the wait.
-  const bool early = p.k != nullptr && p.first_token == 0;
+  const bool early = p.k != nullptr;
   if (early) stream.start();
   const LaneValues<kHeadDim> norm = load_norm<kHeadDim>(warp < n_heads ? p.q_norm : p.k_norm, lane);
   wait_for_inputs();
@@ -268,7 +271,7 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
   __syncthreads();
 
   delay_stores();
-  const uint64_t at = (uint64_t{t} * p.n_heads + first_head) * kHeadDim;
+  const uint64_t at = uint64_t{first_head} * kHeadDim;
   const uint32_t n_quads = n_heads * kHeadDim / 4, quad = min(threadIdx.x, n_quads - 1), head = quad / (kHeadDim / 4);
   float2 top_and_sum;
   const float4 y = join_warps(s, rings, ring_bytes, n_busy, head, quad, &top_and_sum);
@@ -282,10 +285,11 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
   }
   __threadfence();
   __syncthreads();
-  if (threadIdx.x == 0) s.is_last = atomicAdd(p.n_arrived + blockIdx.x, 1) + 1 == run.n_active;
+  uint32_t* const n_arrived = p.n_arrived + t * gridDim.x + blockIdx.x;
+  if (threadIdx.x == 0) s.is_last = atomicAdd(n_arrived, 1) + 1 == run.n_active;
   __syncthreads();
   if (!s.is_last) return;
-  if (threadIdx.x == 0) p.n_arrived[blockIdx.x] = 0;
+  if (threadIdx.x == 0) *n_arrived = 0;
   __threadfence();
   join_runs<kHeadDim>(p, run.n_active, n_heads, at, rings, s.sum[0]);
 }
@@ -310,13 +314,13 @@ uint32_t n_head_groups(uint32_t n_heads, uint32_t n_kv_heads) {
 
 }  // namespace
 
-DecodeAttentionTuning tune_decode_attention(uint32_t n_heads, uint32_t n_kv_heads, uint32_t head_dim, uint32_t n_tokens,
+DecodeAttentionTuning tune_decode_attention(uint32_t n_heads, uint32_t n_kv_heads, uint32_t head_dim,
                                             const DeviceShape& device, const DecodeAttentionChoice& choice) {
   DecodeAttentionTuning t;
   const uint32_t blocks = device.n_sm * std::max(1U, choice.blocks_per_sm);
   // The last block keeps a weight per run and head in shared memory.
   constexpr uint32_t kMostSplits = 128, kMinGranules = 16;
-  t.n_splits = n_tokens > 1 ? 1 : std::clamp(blocks / n_head_groups(n_heads, n_kv_heads), 1U, kMostSplits);
+  t.n_splits = std::clamp(blocks / n_head_groups(n_heads, n_kv_heads), 1U, kMostSplits);
   // Halves of a granule in a warp's ring; measured, at each head size the next larger or smaller ring is slower.
   // Devices with 100 KB of shared memory take less.
   constexpr uint32_t kStaticBytes = 12 << 10;

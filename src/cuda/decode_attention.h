@@ -1,5 +1,5 @@
-// Head norms, rotary embedding, cache append and attention of one decode step in one launch; also the attention of
-// larger steps, whose keys are in the cache already.
+// Head norms, rotary embedding, cache append and attention of one decode step in one launch; also the attention of a
+// few tokens at a time, whose keys are in the cache already.
 #pragma once
 
 #include <cstdint>
@@ -21,14 +21,13 @@ struct DecodeAttentionParams {
   void* v_cache = nullptr;
   uint32_t n_ctx = 0;                  // of the layout
   float* out = nullptr;                // [tokens, n_heads * head_dim]
-  QuantizedVector out_quantized = {};  // instead of out, for one token
+  QuantizedVector out_quantized = {};  // instead of out; that of the first token
   RopeRows rows = {};                  // row 0 is that of the first token of this launch
   bool apply_temperature = false;
   const int32_t* position = nullptr;  // of the step's first token, device
-  uint32_t first_token = 0;           // of this launch, within the step
   uint32_t n_heads = 0, n_kv_heads = 0, head_dim = 0, window = 0;
   float scale = 0, eps = 0;
-  // Splits of the context: partial results and arrivals; see decode_attention_scratch.
+  // Splits of the context: partial results and arrivals of each token; see decode_attention_scratch.
   float* partial = nullptr;
   uint32_t* n_arrived = nullptr;  // zero between launches
   uint32_t n_splits = 1, min_granules = 1;
@@ -43,10 +42,10 @@ struct DecodeAttentionTuning {
 struct DecodeAttentionChoice {
   uint32_t blocks_per_sm = 0, min_granules = 0;
 };
-DecodeAttentionTuning tune_decode_attention(uint32_t n_heads, uint32_t n_kv_heads, uint32_t head_dim, uint32_t n_tokens,
+DecodeAttentionTuning tune_decode_attention(uint32_t n_heads, uint32_t n_kv_heads, uint32_t head_dim,
                                             const DeviceShape& device, const DecodeAttentionChoice& choice);
 
-// Floats of `partial` and elements of `n_arrived`.
+// Floats of `partial` and elements of `n_arrived`, for each token.
 struct DecodeAttentionScratch {
   uint64_t partial = 0, n_arrived = 0;
 };
@@ -55,7 +54,7 @@ DecodeAttentionScratch decode_attention_scratch(uint32_t n_heads, uint32_t n_kv_
 
 bool decode_attention_supports(DType cache_type, uint64_t head_dim);
 void prepare_decode_attention(const DeviceShape& device);
-// n_tokens > 1 only with k == nullptr and n_splits == 1.
+// n_tokens > 1 only with k == nullptr.
 void launch_decode_attention(Queue& queue, DType cache_type, uint32_t n_tokens, const DecodeAttentionParams& params);
 
 }  // namespace stretto::cuda

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "cuda/ops.h"
 #include "cuda/upload.h"
+#include "cuda/weight_copies.h"
 #include "program/plan.h"
 
 namespace stretto::cuda {
@@ -40,6 +41,7 @@ CudaExecutable::CudaExecutable(Program program, const CompileOptions& options, c
   // What was cleared and filled lies in another stream than the steps.
   check_cuda(cudaDeviceSynchronize(), "clearing device memory");
   weights_ = upload_weights(planner, how.n_threads, machine_);
+  place_copies(planner);
   tune();
   capture();
 }
@@ -182,12 +184,26 @@ void CudaExecutable::place_scratch(const Planner& p) {
   machine_.gemm = gemm_.get();
 }
 
+void CudaExecutable::place_copies(const Planner& planner) {
+  if (!how_.weight_copies || !gemm_) return;
+  size_t free = 0, total = 0;
+  check_cuda(cudaMemGetInfo(&free, &total), "free memory");
+  copies_ = copy_weights(planner, free / 2, machine_);
+}
+
 void CudaExecutable::tune() {
+  const uint32_t most = machine_.device.shared_bytes_per_block;
   for (auto& [key, matrix] : machine_.matrices) {
     const GemvChoice choice = machine_.choices.of(matrix);
-    matrix.plain = tune_gemv(matrix.shape, false, machine_.device, choice);
-    matrix.normed = tune_gemv(matrix.shape, true, machine_.device, choice, matrix.run_groups);
-    if (std::max(matrix.plain.shared_bytes, matrix.normed.shared_bytes) > machine_.device.shared_bytes_per_block)
+    matrix.n_plain = matrix.n_normed = 0;
+    for (size_t i = 0; i < kGemvTokens.size(); ++i) {
+      const uint32_t n = kGemvTokens[i];
+      matrix.plain[i] = tune_gemv(matrix.shape, false, machine_.device, choice, 1, n);
+      matrix.normed[i] = tune_gemv(matrix.shape, true, machine_.device, choice, matrix.run_groups, n);
+      if (matrix.n_plain == i && matrix.plain[i].shared_bytes <= most) ++matrix.n_plain;
+      if (matrix.n_normed == i && matrix.normed[i].shared_bytes <= most) ++matrix.n_normed;
+    }
+    if (matrix.n_plain == 0 || matrix.n_normed == 0)
       fail(ErrorKind::kUnsupported, "a matrix with {} columns needs more shared memory than this device has",
            matrix.shape.n_in);
   }
@@ -371,7 +387,8 @@ void CudaExecutable::stop_greedy() {
 }
 
 uint64_t CudaExecutable::memory_bytes() const {
-  return weights_.bytes() + state_.bytes() + activations_.bytes() + scratch_.bytes() + ropes_.bytes() + step_.bytes();
+  return weights_.bytes() + copies_.bytes() + state_.bytes() + activations_.bytes() + scratch_.bytes() +
+         ropes_.bytes() + step_.bytes();
 }
 
 }  // namespace stretto::cuda

@@ -13,8 +13,9 @@ struct ExecutableOptions {
   int device = 0;
   bool graph = true;
   bool dependent_launch = true;
-  int n_threads = 1;         // that pack weights
-  uint64_t guard_bytes = 0;  // for tests: every value in a place of its own, with gaps around all buffers
+  bool weight_copies = true;  // decoded weights for large steps, in up to half of the free memory
+  int n_threads = 1;          // that pack weights
+  uint64_t guard_bytes = 0;   // for tests: every value in a place of its own, with gaps around all buffers
 };
 
 // `program` is lowered already.
@@ -55,6 +56,7 @@ class CudaExecutable : public Executable {
   void place_step();
   void place_ropes(const Planner& planner);
   void place_scratch(const Planner& planner);
+  void place_copies(const Planner& planner);
   void tune();
   void capture();
   void launch_ops();
@@ -78,7 +80,7 @@ class CudaExecutable : public Executable {
   // largest step.
   std::vector<float*> token_values_, step_values_;
   GuardBands guards_;
-  DeviceArena weights_, state_, activations_, scratch_, ropes_, step_;
+  DeviceArena weights_, copies_, state_, activations_, scratch_, ropes_, step_;
   PinnedBuffer sent_, logits_, mailbox_;
   std::unique_ptr<Gemm> gemm_;
   Graph decode_, greedy_;

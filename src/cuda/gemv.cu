@@ -27,7 +27,7 @@ uint32_t pick(uint32_t choice, uint32_t otherwise) { return choice != 0 ? choice
 bool gemv_supports(DType type) { return unit_shape(type).cols != 0; }
 
 GemvTuning tune_gemv(const PackedShape& shape, bool with_norm, const DeviceShape& device, const GemvChoice& choice,
-                     uint32_t run_groups) {
+                     uint32_t run_groups, uint32_t n_tokens) {
   const bool integer = shape.unit.cols == IntegerUnit::kUnitCols;
   const auto padded = static_cast<uint32_t>(shape.n_units() * shape.unit.cols);
   const uint32_t norm = with_norm ? static_cast<uint32_t>(shape.n_in) : 0;
@@ -49,7 +49,7 @@ GemvTuning tune_gemv(const PackedShape& shape, bool with_norm, const DeviceShape
   const uint32_t wanted = pick(choice.ring_bytes, ring) / t.blocks_per_sm;
   t.n_stages = std::clamp(wanted / (stage * t.n_warps), 1U, (warp_units + t.units_per_stage - 1) / t.units_per_stage);
   const auto bytes = [&] {
-    return GemvLayout(integer, padded, norm, t.n_warps, groups, t.n_stages, stage * t.n_stages).bytes;
+    return GemvLayout(integer, padded, norm, t.n_warps, groups, t.n_stages, stage * t.n_stages, n_tokens).bytes;
   };
   while (t.n_stages > 1 && bytes() > device.shared_bytes_per_block) --t.n_stages;
   t.shared_bytes = bytes();
@@ -67,6 +67,15 @@ void fill_geometry(const PackedShape& shape, const GemvTuning& tuning, GemvParam
   params.n_stages = tuning.n_stages;
 }
 
+// The smallest that takes so many tokens.
+template <class Format>
+auto kernel_of(uint32_t n_tokens) {
+  return n_tokens <= 1   ? &gemv_kernel<Format, 1>
+         : n_tokens <= 2 ? &gemv_kernel<Format, 2>
+         : n_tokens <= 4 ? &gemv_kernel<Format, 4>
+                         : &gemv_kernel<Format, 8>;
+}
+
 // The pairs that quantisers make: q and k next to a better v.
 template <class F>
 bool visit_pair(DType first, DType second, F&& f) {
@@ -78,7 +87,8 @@ bool visit_pair(DType first, DType second, F&& f) {
 }  // namespace
 
 void prepare_gemv(const DeviceShape& device) {
-  std::apply([&](auto... format) { (prepare_kernel(&gemv_kernel<decltype(format)>, device), ...); }, PackedFormats{});
+  for (const uint32_t n : kGemvTokens)
+    std::apply([&](auto... format) { (prepare_kernel(kernel_of<decltype(format)>(n), device), ...); }, PackedFormats{});
   for (const DType first : {DType::kQ4_K, DType::kQ5_K})
     visit_pair(first, DType::kQ6_K, [&](auto kernel) { prepare_kernel(kernel, device); });
 }
@@ -86,7 +96,7 @@ void prepare_gemv(const DeviceShape& device) {
 void launch_gemv(Queue& queue, const PackedShape& shape, const GemvTuning& tuning, GemvParams params) {
   fill_geometry(shape, tuning, params);
   visit_packed(shape.type, [&](auto format) {
-    launch_kernel(queue, &gemv_kernel<decltype(format)>, dim3(tuning.n_blocks), 32 * tuning.n_warps,
+    launch_kernel(queue, kernel_of<decltype(format)>(params.n_tokens), dim3(tuning.n_blocks), 32 * tuning.n_warps,
                   tuning.shared_bytes, params);
   });
 }

@@ -67,17 +67,13 @@ void for_each_product(const NormLinear& op, const Tables& t, const F& f) {
 
 MatrixKey gate_up_key(const NormGateUp& op) { return {.weights = {op.w_gate.index, op.w_up.index}, .gate_up = true}; }
 
-uint64_t element_bytes(DType type) { return dense_type(type) == DType::kF32 ? 4 : 2; }
-uint64_t dense_stride(const PackedShape& shape) { return round_up(shape.n_in, 8); }
-uint64_t group_dense_bytes(const PackedShape& shape) {
-  return kGroupRows * dense_stride(shape) * element_bytes(shape.type);
-}
-
-void plan_dense(Planner& p, const PackedShape& shape, uint64_t max_rows) {
+void plan_dense(Planner& p, const MatrixKey& key, uint64_t max_rows) {
   if (max_rows <= kMaxGemvRows) return;
-  p.dense_x_bytes = std::max(p.dense_x_bytes, max_rows * dense_stride(shape) * element_bytes(shape.type));
-  const uint64_t all = shape.n_groups() * group_dense_bytes(shape);
-  p.dense_w_bytes = std::max(p.dense_w_bytes, std::max(std::min(all, kMaxDenseBytes), group_dense_bytes(shape)));
+  const PackedShape shape = matrix_shape(key, p.tables());
+  p.dense(key);
+  p.dense_x_bytes = std::max(p.dense_x_bytes, max_rows * dense_stride(shape) * dense_element_bytes(shape.type));
+  const uint64_t most = std::min(dense_bytes(shape), kMaxDenseBytes);
+  p.dense_w_bytes = std::max({p.dense_w_bytes, most, dense_group_bytes(shape)});
 }
 
 void plan_product(const Product& product, Planner& p) {
@@ -85,11 +81,10 @@ void plan_product(const Product& product, Planner& p) {
   for (const Part& part : product.parts()) p.vector(part.bias);
   const MatrixKey key = product.key();
   p.matrix(key, 1, p.attended[static_cast<size_t>(product.x.index)]);
-  const PackedShape shape = matrix_shape(key, p.tables());
   const uint64_t max_rows = p.max_rows(product.x);
-  plan_dense(p, shape, max_rows);
+  plan_dense(p, key, max_rows);
   if (max_rows > kMaxGemvRows && product.n_parts > 1)
-    p.wide_bytes = std::max(p.wide_bytes, max_rows * shape.n_rows * sizeof(float));
+    p.wide_bytes = std::max(p.wide_bytes, max_rows * matrix_shape(key, p.tables()).n_rows * sizeof(float));
 }
 
 // x, normalised where there is a norm, as dense products with weights of this shape take it.
@@ -116,7 +111,15 @@ const void* dense_x(Machine& m, const PackedShape& shape, ValueId x, WeightId no
 // The rows of the packed matrix, n_out of them, times call.x.
 void run_dense(Machine& m, const Matrix& matrix, uint64_t n_out, GemmCall call) {
   const PackedShape& shape = matrix.shape;
-  const uint64_t tile = m.dense_w_bytes / group_dense_bytes(shape) * kGroupRows;
+  call.type = dense_type(shape.type);
+  call.n_in = shape.n_in;
+  call.stride = dense_stride(shape);
+  if (matrix.decoded != nullptr) {
+    call.w = matrix.decoded;
+    call.n_out = n_out;
+    return m.gemm->run(m.queue.stream, call);
+  }
+  const uint64_t tile = m.dense_w_bytes / dense_group_bytes(shape) * kGroupRows;
   float* const out = call.out;
   const float* const residual = call.residual;
   for (uint64_t done = 0; done < n_out; done += tile) {
@@ -126,11 +129,8 @@ void run_dense(Machine& m, const Matrix& matrix, uint64_t n_out, GemmCall call) 
                        .out = m.dense_w,
                        .n_groups = u32(div_up(n, kGroupRows)),
                        .stride = u32(dense_stride(shape))});
-    call.type = dense_type(shape.type);
     call.w = m.dense_w;
     call.n_out = n;
-    call.n_in = shape.n_in;
-    call.stride = dense_stride(shape);
     call.out = out + done;
     call.residual = residual != nullptr ? residual + done : nullptr;
     m.gemm->run(m.queue.stream, call);
@@ -168,8 +168,17 @@ void run_dense_product(const Product& product, const Matrix& matrix, Machine& m)
   launch_split_columns(m.queue, u32(rows), split);
 }
 
-GemvParams row_params(const Product& product, const Matrix& matrix, uint64_t r, const Machine& m) {
+// f(first row, rows) for as many rows at a time as a launch takes.
+template <class F>
+void for_each_launch(const Matrix& matrix, bool with_norm, uint64_t rows, const F& f) {
+  const uint64_t most = matrix.tokens_per_launch(with_norm);
+  for (uint64_t r = 0; r < rows; r += most) f(r, std::min(most, rows - r));
+}
+
+// Rows r .. r + n of a product.
+GemvParams row_params(const Product& product, const Matrix& matrix, uint64_t r, uint64_t n, const Machine& m) {
   GemvParams params{.weights = matrix.data,
+                    .n_tokens = u32(n),
                     .x = m.value(product.x) + r * m.width(product.x),
                     .x_quantized = m.quantized_row(product.x, r),
                     .norm = m.vector(product.norm),
@@ -188,16 +197,17 @@ void run_product(const Product& product, Machine& m) {
   if (rows == 0) return;
   const Matrix& matrix = m.matrix(product.key());
   if (m.is_large(rows)) return run_dense_product(product, matrix, m);
-  for (uint64_t r = 0; r < rows; ++r)
-    launch_gemv(m.queue, matrix.shape, product.norm ? matrix.normed : matrix.plain, row_params(product, matrix, r, m));
+  const bool norm{product.norm};
+  for_each_launch(matrix, norm, rows, [&](uint64_t r, uint64_t n) {
+    launch_gemv(m.queue, matrix.shape, matrix.tuning(norm, n), row_params(product, matrix, r, n, m));
+  });
 }
 
 void run_pair(const Product& first, const Product& second, Machine& m) {
   const Matrix &a = m.matrix(first.key()), &b = m.matrix(second.key());
   const GemvPairTuning tuning = tune_gemv_pair(a.shape, b.shape, bool{first.norm}, m.device, m.choices.of(a));
-  for (uint64_t r = 0; r < m.rows(first.x); ++r)
-    launch_gemv_pair(m.queue, a.shape, b.shape, tuning,
-                     {.first = row_params(first, a, r, m), .second = row_params(second, b, r, m)});
+  launch_gemv_pair(m.queue, a.shape, b.shape, tuning,
+                   {.first = row_params(first, a, 0, 1, m), .second = row_params(second, b, 0, 1, m)});
 }
 
 }  // namespace
@@ -232,8 +242,7 @@ void run(const NormLinear& op, Machine& m) {
   size_t n = 0;
   for_each_product(op, m.tables(), [&](const Product& product) { products[n++] = product; });
   const auto type = [&](size_t i) { return m.tables()[products[i].part[0].w].type; };
-  if (n == 2 && !m.is_large(m.rows(op.x)) && gemv_pair_supports(type(0), type(1)))
-    return run_pair(products[0], products[1], m);
+  if (n == 2 && m.rows(op.x) == 1 && gemv_pair_supports(type(0), type(1))) return run_pair(products[0], products[1], m);
   for (size_t i = 0; i < n; ++i) run_product(products[i], m);
 }
 
@@ -247,7 +256,7 @@ void plan(const NormGateUp& op, Planner& p) {
   p.matrix(key, p.quantized[static_cast<size_t>(op.out.index)] ? kQuantizedGroups : 1);
   const PackedShape shape = matrix_shape(key, p.tables());
   const uint64_t max_rows = p.max_rows(op.x);
-  plan_dense(p, shape, max_rows);
+  plan_dense(p, key, max_rows);
   if (max_rows > kMaxGemvRows)
     p.wide_bytes = std::max(p.wide_bytes, max_rows * kGroupRows * shape.n_groups() * sizeof(float));
 }
@@ -270,8 +279,9 @@ void run(const NormGateUp& op, Machine& m) {
                         .act = op.act});
     return;
   }
-  for (uint64_t r = 0; r < rows; ++r) {
+  for_each_launch(matrix, true, rows, [&](uint64_t r, uint64_t n) {
     GemvParams params{.weights = matrix.data,
+                      .n_tokens = u32(n),
                       .x = m.value(op.x) + r * m.width(op.x),
                       .norm = m.vector(op.norm),
                       .eps = op.eps,
@@ -280,8 +290,8 @@ void run(const NormGateUp& op, Machine& m) {
                       .out_quantized = m.quantized_row(op.out, r)};
     params.part[0] = {m.value(op.out) + r * width, m.vector(op.b_gate), u32(width)};
     params.part[1] = {nullptr, m.vector(op.b_up), 0};
-    launch_gemv(m.queue, matrix.shape, matrix.normed, params);
-  }
+    launch_gemv(m.queue, matrix.shape, matrix.tuning(true, n), params);
+  });
 }
 
 }  // namespace stretto::cuda

@@ -25,7 +25,7 @@
 
 namespace stretto::cuda {
 
-// Steps of up to this many rows run the decode kernels once per row, larger ones dense products.
+// Steps of up to this many rows run the decode kernels, larger ones dense products.
 inline constexpr uint64_t kMaxGemvRows = 8;
 
 // Weights that are multiplied by one launch: their rows one after the other, or as gate_up groups (cuda/gemv.h).
@@ -60,10 +60,21 @@ struct MatrixKey {
 struct Matrix {
   PackedShape shape;
   const uint8_t* data = nullptr;
+  const void* decoded = nullptr;  // a copy for dense products (cuda/weight_copies.h), nullptr: none
   uint32_t run_groups = 1;
   bool beside_attention = false;  // the kernel before it is attention
   std::string role = {};
-  GemvTuning plain, normed;
+  // Per number of tokens (kGemvTokens), as far as they fit.
+  std::array<GemvTuning, kGemvTokens.size()> plain, normed;
+  size_t n_plain = 0, n_normed = 0;
+
+  // For as many of n_tokens as one launch takes.
+  const GemvTuning& tuning(bool with_norm, uint64_t n_tokens) const {
+    size_t i = 0;
+    while (i + 1 < (with_norm ? n_normed : n_plain) && kGemvTokens[i] < n_tokens) ++i;
+    return (with_norm ? normed : plain)[i];
+  }
+  uint64_t tokens_per_launch(bool with_norm) const { return kGemvTokens[(with_norm ? n_normed : n_plain) - 1]; }
 };
 
 struct RopeTableRows {
@@ -160,6 +171,7 @@ struct Planner {
     MatrixKey key;
     uint32_t run_groups = 1;
     bool beside_attention = false;
+    bool is_dense = false;  // large steps multiply with it
     std::string role = {};
   };
   std::vector<PlannedMatrix> matrices;
@@ -191,7 +203,11 @@ struct Planner {
   void matrix(const MatrixKey& key, uint32_t run_groups = 1, bool beside_attention = false) {
     const auto same = [&](const PlannedMatrix& m) { return m.key == key; };
     if (std::none_of(matrices.begin(), matrices.end(), same))
-      matrices.push_back({key, run_groups, beside_attention, role});
+      matrices.push_back({key, run_groups, beside_attention, false, role});
+  }
+  void dense(const MatrixKey& key) {
+    for (PlannedMatrix& m : matrices)
+      if (m.key == key) m.is_dense = true;
   }
 };
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/dtype.h"
+#include "cuda/cache_layout.h"
 #include "program/program.h"
 
 namespace stretto::cuda {
@@ -19,6 +20,13 @@ struct QuantizedVector {
   float* scales = nullptr;  // [width / 32]
   QuantizedVector() = default;
   QuantizedVector(float* row, uint64_t width) : codes(reinterpret_cast<int8_t*>(row)), scales(row + width / 4) {}
+  // The one in row r, where this is in row 0 of rows of `width` floats.
+  STRETTO_LAYOUT_HD QuantizedVector row(uint64_t r, uint64_t width) const {
+    QuantizedVector v;
+    v.codes = codes + 4 * r * width;
+    v.scales = scales + r * width;
+    return v;
+  }
 };
 
 // Groups of a gate_up matrix (cuda/gemv.h) that make one block of 32 results.

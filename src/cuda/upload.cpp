@@ -117,7 +117,7 @@ DeviceArena upload_weights(const Planner& planner, int n_threads, Machine& m) {
   DeviceArena arena(bytes, "weights");
   Cursor cursor(arena.data());
   Uploader uploader(n_threads, std::min(kMaxBufferBytes, std::max<uint64_t>(bytes, 1)));
-  for (const auto& [key, run_groups, beside_attention, role] : planner.matrices) {
+  for (const auto& [key, run_groups, beside_attention, is_dense, role] : planner.matrices) {
     const PackedShape shape = matrix_shape(key, t);
     std::byte* const to = cursor.take(shape.bytes());
     std::vector<StoredRows> stored;
@@ -126,11 +126,14 @@ DeviceArena upload_weights(const Planner& planner, int n_threads, Machine& m) {
     uploader.pack(shape, packed_order(key, stored, shape), to);
     m.matrices[key] = {.shape = shape,
                        .data = reinterpret_cast<const uint8_t*>(to),
+                       .decoded = nullptr,
                        .run_groups = run_groups,
                        .beside_attention = beside_attention,
                        .role = role,
                        .plain = {},
-                       .normed = {}};
+                       .normed = {},
+                       .n_plain = 0,
+                       .n_normed = 0};
   }
   m.vectors.resize(t.weights.size());
   for (size_t i = 0; i < t.weights.size(); ++i) {

@@ -27,12 +27,25 @@ bool has_experts(const OpCase& c) {
 
 TEST(CudaOps, EveryCaseAgreesWithTheOracle) {
   SKIP_WITHOUT_DEVICE();
-  const auto backend = make_cuda_backend({});
+  const auto backend = make_cuda_backend({}), frugal = make_cuda_backend({.weight_copies = false});
   for (const OpCase& c : op_cases()) {
     if (has_experts(c)) continue;
     const std::vector<float> expected = run_case(c, *make_oracle_backend());
     EXPECT_LE(nmse(run_case(in_single_tokens(c), *backend), expected), std::max(c.limit, kRounding)) << c.name;
     EXPECT_LE(nmse(run_case(c, *backend), expected), std::max(c.limit, kLargeStepLimit)) << c.name << " in steps";
+    EXPECT_LE(nmse(run_case(c, *frugal), expected), std::max(c.limit, kLargeStepLimit))
+        << c.name << " in steps, without copies of weights";
+  }
+}
+
+// What a draft is verified with gives the tokens that would have been decoded.
+TEST(CudaOps, TheBitsOfATokenDoNotDependOnHowManyShareItsStep) {
+  SKIP_WITHOUT_DEVICE();
+  const auto backend = make_cuda_backend({});
+  for (const OpCase& c : op_cases()) {
+    if (has_experts(c)) continue;
+    const std::vector<float> expected = run_case(in_single_tokens(c), *backend);
+    for (const size_t n : {2, 3, 4, 7, 8}) EXPECT_EQ(run_case(in_steps_of(c, n), *backend), expected) << c.name << n;
   }
 }
 

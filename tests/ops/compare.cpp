@@ -24,11 +24,20 @@ std::vector<float> run_case(const OpCase& c, const Backend& backend) {
   return out;
 }
 
-OpCase in_single_tokens(const OpCase& c) {
+OpCase in_steps_of(const OpCase& c, size_t n) {
   OpCase out = c;
   out.steps.clear();
-  for (const CaseStep& s : c.steps)
-    for (size_t t = 0; t < s.tokens.size(); ++t) out.steps.push_back({{s.tokens[t]}, s.position + t, {0}});
+  for (const CaseStep& s : c.steps) {
+    for (size_t t = 0; t < s.tokens.size(); t += n) {
+      const size_t end = std::min(t + n, s.tokens.size());
+      CaseStep step{.tokens = {}, .position = s.position + t, .outputs = {}};
+      for (size_t i = t; i < end; ++i) {
+        step.tokens.push_back(s.tokens[i]);
+        step.outputs.push_back(static_cast<int32_t>(i - t));
+      }
+      out.steps.push_back(step);
+    }
+  }
   return out;
 }
 

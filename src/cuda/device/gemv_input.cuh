@@ -1,7 +1,8 @@
-// The vector of a GEMV in shared memory: normalised, and for integer weights quantised like formats/activation.h.
+// The vectors of a GEMV in shared memory, one per token: normalised, and for integer weights quantised like
+// formats/activation.h.
 //
-// Thread t of the block owns elements 4 (t + j n_threads) .. + 3 of pass j, from device memory to shared memory, so
-// nothing but the norm's sum crosses threads.
+// Thread t of the block owns elements 4 (t + j n_threads) .. + 3 of pass j of every token, from device memory to shared
+// memory, so nothing but the norm's sums crosses threads.
 #pragma once
 
 #include "cuda/device/async_copy.cuh"
@@ -11,13 +12,14 @@
 
 namespace stretto::cuda {
 
-// Where it lies. Elements from n_in up to a whole unit are zeros.
+// Where they lie, token after token. Elements from n_in up to a whole unit are zeros; tokens that a launch does not
+// have are not set.
 struct GemvInput {
   float* norm;     // [n_in], staged early; unused without a norm
-  float* scratch;  // [32]
-  int8_t* q;       // integer formats: [padded], element i at code_at(i)
-  float* scale;    // integer formats: [padded / 32]
-  float* x;        // float formats: [padded]
+  float* scratch;  // [32] per token
+  int8_t* q;       // integer formats: [padded] per token, element i at code_at(i)
+  float* scale;    // integer formats: [padded / 32] per token
+  float* x;        // float formats: [padded] per token
   uint32_t padded;
 };
 
@@ -48,64 +50,80 @@ __device__ __forceinline__ uint32_t code_at(uint32_t i) {
   return i / 512 * 512 + i / 16 % 2 * 256 + i % 512 / 32 * 16 + i % 16;
 }
 
-// Copies x that its producer has quantised; the block must synchronise before it reads the result.
+// Copies x of token t, which its producer has quantised; the block must synchronise before it reads the result.
 template <bool kWide>
-__device__ __forceinline__ void copy_quantized(const GemvParams& p, const GemvInput& in) {
+__device__ __forceinline__ void copy_quantized(const GemvParams& p, const GemvInput& in, uint32_t t) {
   const auto copy = [](void* to, const void* from, uint32_t valid) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(valid)
                  : "memory");
   };
+  const QuantizedVector x = p.x_quantized.row(t, p.n_in);
   for (uint32_t i = 16 * threadIdx.x; i < in.padded; i += 16 * blockDim.x)
-    copy(in.q + code_at<kWide>(i), p.x_quantized.codes + i, i < p.n_in ? 16 : 0);
+    copy(in.q + t * in.padded + code_at<kWide>(i), x.codes + i, i < p.n_in ? 16 : 0);
   for (uint32_t i = 4 * threadIdx.x; i < in.padded / 32; i += 4 * blockDim.x)
-    copy(in.scale + i, p.x_quantized.scales + i, i < p.n_in / 32 ? 4 * min(4U, p.n_in / 32 - i) : 0);
-  asm volatile("cp.async.wait_all;" ::: "memory");
+    copy(in.scale + t * (in.padded / 32) + i, x.scales + i, i < p.n_in / 32 ? 4 * min(4U, p.n_in / 32 - i) : 0);
 }
 
 // Reads x after the dependency wait; the block must synchronise before it reads the result. With a norm, x is only
 // multiplied with the norm's weights here: 1 / rms is a factor of the whole result and is applied at the end
 // (norm_factor), off the way to the first product.
-template <bool kInteger, bool kWide>
+template <bool kInteger, bool kWide, uint32_t kTokens>
 __device__ __forceinline__ void load_input(const GemvParams& p, const GemvInput& in) {
   if constexpr (kInteger)
-    if (p.x_quantized.codes != nullptr) return copy_quantized<kWide>(p, in);
-  constexpr uint32_t kAtOnce = 6;
-  const uint32_t stride = 4 * blockDim.x;
-  float sum = 0;
-  for (uint32_t first = 4 * threadIdx.x; first < in.padded; first += kAtOnce * stride) {
-    float4 x[kAtOnce];
+    if (p.x_quantized.codes != nullptr) {
 #pragma unroll
-    for (uint32_t j = 0; j < kAtOnce; ++j) x[j] = load4<kInteger>(p.x, first + j * stride, p.n_in);
+      for (uint32_t t = 0; t < kTokens; ++t)
+        if (t < p.n_tokens) copy_quantized<kWide>(p, in, t);
+      asm volatile("cp.async.wait_all;" ::: "memory");
+      return;
+    }
+  constexpr uint32_t kAtOnce = kTokens == 1 ? 6 : 8 / kTokens;  // of each token
+  const uint32_t stride = 4 * blockDim.x;
+  float sum[kTokens] = {};
+  for (uint32_t first = 4 * threadIdx.x; first < in.padded; first += kAtOnce * stride) {
+    float4 x[kTokens][kAtOnce];
+#pragma unroll
+    for (uint32_t t = 0; t < kTokens; ++t)
+#pragma unroll
+      for (uint32_t j = 0; j < kAtOnce; ++j)
+        x[t][j] = load4<kInteger>(p.x + uint64_t{t < p.n_tokens ? t : 0} * p.n_in, first + j * stride, p.n_in);
     if (p.norm != nullptr) asm volatile("cp.async.wait_all;" ::: "memory");
 #pragma unroll
     for (uint32_t j = 0; j < kAtOnce; ++j) {
       const uint32_t i = first + j * stride;
       if (i >= in.padded) break;
-      float4 v = x[j];
-      if (p.norm != nullptr) {
-        const float4 w = load4<kInteger>(p.n_in % 4 == 0 ? in.norm : p.norm, i, p.n_in);
-        sum += square4(v);
-        v = make_float4(v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w);
-      }
-      if constexpr (kInteger) {
-        quantize_four(in.q + code_at<kWide>(i), in.scale + i / 32, v, true);
-      } else {
-        *reinterpret_cast<float4*>(in.x + i) = v;
+      float4 w = make_float4(1, 1, 1, 1);
+      if (p.norm != nullptr) w = load4<kInteger>(p.n_in % 4 == 0 ? in.norm : p.norm, i, p.n_in);
+#pragma unroll
+      for (uint32_t t = 0; t < kTokens; ++t) {
+        float4 v = x[t][j];
+        if (p.norm != nullptr) {
+          sum[t] += square4(v);
+          v = make_float4(v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w);
+        }
+        if constexpr (kInteger) {
+          quantize_four(in.q + t * in.padded + code_at<kWide>(i), in.scale + (t * in.padded + i) / 32, v, true);
+        } else {
+          *reinterpret_cast<float4*>(in.x + t * in.padded + i) = v;
+        }
       }
     }
   }
   if (p.norm == nullptr) return;
-  sum = warp_sum(sum);
-  if (threadIdx.x % 32 == 0) in.scratch[threadIdx.x / 32] = sum;
+#pragma unroll
+  for (uint32_t t = 0; t < kTokens; ++t) {
+    const float total = warp_sum(sum[t]);
+    if (threadIdx.x % 32 == 0) in.scratch[32 * t + threadIdx.x / 32] = total;
+  }
 }
 
-// What the products with the input have to be multiplied with.
+// What the products with the input of token t have to be multiplied with.
 template <uint32_t kMostWarps>
-__device__ __forceinline__ float norm_factor(const GemvParams& p, const GemvInput& in) {
+__device__ __forceinline__ float norm_factor(const GemvParams& p, const GemvInput& in, uint32_t t) {
   if (p.norm == nullptr) return 1;
   float sum = 0;
 #pragma unroll
-  for (uint32_t w = 0; w < kMostWarps; ++w) sum += w < blockDim.x / 32 ? in.scratch[w] : 0;
+  for (uint32_t w = 0; w < kMostWarps; ++w) sum += w < blockDim.x / 32 ? in.scratch[32 * t + w] : 0;
   return rms_factor(sum, p.n_in, p.eps);
 }
 

@@ -1,4 +1,4 @@
-// Matrix times vector over packed units.
+// Matrix times vector, or a few vectors, over packed units.
 //
 // Parallel over: blocks take equal runs of row groups; the warps of a block take equal runs of the block's units, so
 // that every warp streams one contiguous piece of memory; lanes take columns. Four rows share each read of x.
@@ -7,6 +7,9 @@
 // (about 140 KB per SM) keeps memory busy while the previous kernel ends, x arrives and the partial sums meet.
 // Sums: a lane over its columns, the lanes of a warp by shuffles, the warps of a group in warp order. All fixed, so the
 // result has the same bits every time.
+// Several tokens (verification of drafts) share every read and every decoding of a weight; the order of each token's
+// sums stays that of one token. (Tensor cores would save instructions, of which there are enough: four tokens of Q8_0
+// take a fifth of what an SM can issue while it reads at full rate; but they would change the bits.)
 // Limits: x and the ring in shared memory together.
 #pragma once
 
@@ -32,7 +35,7 @@ struct GemvLayout {
   uint32_t norm, scratch, x, scale, sums, edges, edge_groups, barriers, ring, bytes;
 
   __host__ __device__ GemvLayout(bool integer, uint32_t padded, uint32_t norm_elements, uint32_t n_warps,
-                                 uint32_t groups_per_block, uint32_t n_stages, uint32_t ring_bytes) {
+                                 uint32_t groups_per_block, uint32_t n_stages, uint32_t ring_bytes, uint32_t n_tokens) {
     uint32_t at = 0;
     const auto take = [&at](uint32_t bytes) {
       const uint32_t begin = at;
@@ -40,11 +43,11 @@ struct GemvLayout {
       return begin;
     };
     norm = take(4 * norm_elements);
-    scratch = take(128);
-    x = take(integer ? padded : 4 * padded);
-    scale = take(integer ? padded / 8 : 0);
-    sums = take(16 * groups_per_block);
-    edges = take(16 * kMaxGemvWarps);
+    scratch = take(128 * n_tokens);
+    x = take((integer ? padded : 4 * padded) * n_tokens);
+    scale = take(integer ? padded / 8 * n_tokens : 0);
+    sums = take(16 * groups_per_block * n_tokens);
+    edges = take(16 * kMaxGemvWarps * n_tokens);
     edge_groups = take(4 * kMaxGemvWarps);
     barriers = take(8 * n_stages * n_warps);
     ring = (at + 127) / 128 * 128;
@@ -52,66 +55,86 @@ struct GemvLayout {
   }
 };
 
-template <class Format>
+template <class Format, uint32_t kTokens = 1>
 struct GemvAccumulator {
-  float sum[4] = {0, 0, 0, 0};
+  float sum[kTokens][4] = {};
 
   // Adds unit number u of the group.
   __device__ __forceinline__ void add(const uint8_t* unit, const GemvInput& in, uint32_t u, uint32_t lane) {
     if constexpr (Format::kInteger) {
       Format::kWide ? add_wide(unit, in, u, lane) : add_narrow(unit, in, u, lane);
     } else {
-      float4 x[Format::kLaneCols / 4];
+      add_floats(unit, in, u, lane);
+    }
+  }
+
+  __device__ __forceinline__ void add_floats(const uint8_t* unit, const GemvInput& in, uint32_t u, uint32_t lane) {
+    if constexpr (!Format::kInteger) {
+      constexpr uint32_t kQuads = Format::kLaneCols / 4;
+      float4 x[kTokens][kQuads];
 #pragma unroll
-      for (uint32_t i = 0; i < Format::kLaneCols / 4; ++i)
-        x[i] = *reinterpret_cast<const float4*>(in.x + u * Format::kUnitCols + 128 * i + 4 * lane);
+      for (uint32_t t = 0; t < kTokens; ++t)
+#pragma unroll
+        for (uint32_t i = 0; i < kQuads; ++i)
+          x[t][i] = *reinterpret_cast<const float4*>(in.x + t * in.padded + u * Format::kUnitCols + 128 * i + 4 * lane);
 #pragma unroll
       for (uint32_t r = 0; r < 4; ++r) {
         float w[Format::kLaneCols];
         Format::row(unit, lane, r, w);
 #pragma unroll
-        for (uint32_t i = 0; i < Format::kLaneCols / 4; ++i)
-          sum[r] += w[4 * i] * x[i].x + w[4 * i + 1] * x[i].y + (w[4 * i + 2] * x[i].z + w[4 * i + 3] * x[i].w);
+        for (uint32_t t = 0; t < kTokens; ++t)
+#pragma unroll
+          for (uint32_t i = 0; i < kQuads; ++i)
+            sum[t][r] +=
+                w[4 * i] * x[t][i].x + w[4 * i + 1] * x[t][i].y + (w[4 * i + 2] * x[t][i].z + w[4 * i + 3] * x[t][i].w);
       }
     }
   }
 
   // 16 columns of four rows.
   __device__ __forceinline__ void add_narrow(const uint8_t* unit, const GemvInput& in, uint32_t u, uint32_t lane) {
-    if constexpr (!Format::kWide) {
-      const int4 x = *reinterpret_cast<const int4*>(in.q + u * 512 + 16 * lane);
-      const float x_scale = in.scale[u * 16 + lane / 2];
-      int32_t x_sum = 0;
-      if constexpr (Format::kOffset != 0 || Format::kHasMin) x_sum = sum_of(x, 0);
+    if constexpr (Format::kInteger && !is_wide<Format>()) {
       Codes c[4];
-      Format::rows(unit, lane, c);
+      if constexpr (kTokens > 1) Format::rows(unit, lane, c);
 #pragma unroll
-      for (int r = 0; r < 4; ++r) {
-        const int32_t dot = dot_of(c[r].q, x, -Format::kOffset * x_sum);
-        float y = c[r].scale * static_cast<float>(dot);
-        if constexpr (Format::kHasMin) y -= c[r].minimum * static_cast<float>(x_sum);
-        sum[r] += x_scale * y;
+      for (uint32_t t = 0; t < kTokens; ++t) {
+        const int4 x = *reinterpret_cast<const int4*>(in.q + t * in.padded + u * 512 + 16 * lane);
+        const float x_scale = in.scale[t * (in.padded / 32) + u * 16 + lane / 2];
+        int32_t x_sum = 0;
+        if constexpr (Format::kOffset != 0 || Format::kHasMin) x_sum = sum_of(x, 0);
+        if constexpr (kTokens == 1) Format::rows(unit, lane, c);
+#pragma unroll
+        for (int r = 0; r < 4; ++r) {
+          const int32_t dot = dot_of(c[r].q, x, -Format::kOffset * x_sum);
+          float y = c[r].scale * static_cast<float>(dot);
+          if constexpr (Format::kHasMin) y -= c[r].minimum * static_cast<float>(x_sum);
+          sum[t][r] += x_scale * y;
+        }
       }
     }
   }
 
   // 32 columns of two rows.
   __device__ __forceinline__ void add_wide(const uint8_t* unit, const GemvInput& in, uint32_t u, uint32_t lane) {
-    if constexpr (Format::kWide) {
+    if constexpr (is_wide<Format>()) {
       const uint32_t group = lane % 16;
-      const auto* const at = reinterpret_cast<const int4*>(in.q + u * 512);
-      const int4 low = at[group], high = at[16 + group];
-      const float x_scale = in.scale[u * 16 + group];
-      int32_t x_sum = 0;
-      if constexpr (Format::kOffset != 0 || Format::kHasMin) x_sum = sum_of(low, sum_of(high, 0));
       WideCodes c[2];
-      Format::half_rows(unit, lane, c);
+      if constexpr (kTokens > 1) Format::half_rows(unit, lane, c);
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const int32_t dot = dot_of(c[i].q + 4, high, dot_of(c[i].q, low, -Format::kOffset * x_sum));
-        float y = c[i].scale_factor * static_cast<float>(c[i].scale * dot);
-        if constexpr (Format::kHasMin) y -= c[i].minimum_factor * static_cast<float>(c[i].minimum * x_sum);
-        sum[i] += x_scale * y;
+      for (uint32_t t = 0; t < kTokens; ++t) {
+        const auto* const at = reinterpret_cast<const int4*>(in.q + t * in.padded + u * 512);
+        const int4 low = at[group], high = at[16 + group];
+        const float x_scale = in.scale[t * (in.padded / 32) + u * 16 + group];
+        int32_t x_sum = 0;
+        if constexpr (Format::kOffset != 0 || Format::kHasMin) x_sum = sum_of(low, sum_of(high, 0));
+        if constexpr (kTokens == 1) Format::half_rows(unit, lane, c);
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const int32_t dot = dot_of(c[i].q + 4, high, dot_of(c[i].q, low, -Format::kOffset * x_sum));
+          float y = c[i].scale_factor * static_cast<float>(c[i].scale * dot);
+          if constexpr (Format::kHasMin) y -= c[i].minimum_factor * static_cast<float>(c[i].minimum * x_sum);
+          sum[t][i] += x_scale * y;
+        }
       }
     }
   }
@@ -124,39 +147,76 @@ struct GemvAccumulator {
     return __dp4a(x.w, kOnes, __dp4a(x.z, kOnes, __dp4a(x.y, kOnes, __dp4a(x.x, kOnes, from))));
   }
 
-  // The sum over the lanes of row lane / 8 % 4, in all lanes of that row; starts anew.
-  __device__ __forceinline__ float finish(uint32_t lane) {
+  // The sum over the lanes of row lane / 8 % 4 for token t, in all lanes of that row; starts anew.
+  __device__ __forceinline__ float finish(uint32_t lane, uint32_t t = 0) {
     const bool upper = (lane & 16) != 0, odd = (lane & 8) != 0;
-    float a = sum[0], b = sum[1];  // wide formats: of rows 2 (lane / 16) and the next, already apart
+    float a = sum[t][0], b = sum[t][1];  // wide formats: of rows 2 (lane / 16) and the next, already apart
     if constexpr (!is_wide<Format>()) {
-      a = (upper ? sum[2] : sum[0]) + __shfl_xor_sync(0xffffffffu, upper ? sum[0] : sum[2], 16);
-      b = (upper ? sum[3] : sum[1]) + __shfl_xor_sync(0xffffffffu, upper ? sum[1] : sum[3], 16);
+      a = (upper ? sum[t][2] : sum[t][0]) + __shfl_xor_sync(0xffffffffu, upper ? sum[t][0] : sum[t][2], 16);
+      b = (upper ? sum[t][3] : sum[t][1]) + __shfl_xor_sync(0xffffffffu, upper ? sum[t][1] : sum[t][3], 16);
     }
     float y = (odd ? b : a) + __shfl_xor_sync(0xffffffffu, odd ? a : b, 8);
 #pragma unroll
     for (int mask = 4; mask > 0; mask /= 2) y += __shfl_xor_sync(0xffffffffu, y, mask);
 #pragma unroll
-    for (float& s : sum) s = 0;
+    for (float& s : sum[t]) s = 0;
     return y;
   }
 };
 
-// Row `row` of the plain result, all but its bias.
-__device__ __forceinline__ void store_row(const GemvParams& p, uint32_t row, float y) {
+// Row `row` of the plain result of token t, all but its bias.
+__device__ __forceinline__ void store_row(const GemvParams& p, uint32_t t, uint32_t row, float y) {
 #pragma unroll
   for (int i = 0; i < 3; ++i) {
     const GemvPart& part = p.part[i];
     if (row < part.n_rows) {
       if (part.bias != nullptr) y += part.bias[row];
-      part.out[row] = y;
+      part.out[uint64_t{t} * part.n_rows + row] = y;
       return;
     }
     row -= part.n_rows;
   }
 }
 
+// What a block has summed: rows by group, and what a warp added to a group that an earlier one began.
+template <uint32_t kMostWarps>
+struct GemvSums {
+  float* sums;            // [4 n_local] per token
+  float* edges;           // [4] per warp and token
+  uint32_t* edge_groups;  // per warp
+  uint32_t n_local;
+
+  __device__ __forceinline__ float total(uint32_t t, uint32_t local_row) const {
+    float y = sums[4 * n_local * t + local_row];
+#pragma unroll
+    for (uint32_t w = 1; w < kMostWarps; ++w) {
+      const float edge = edges[4 * (kMaxGemvWarps * t + w) + local_row % 4];
+      y += edge_groups[w] == local_row / 4 ? edge : 0;
+    }
+    return y;
+  }
+};
+
+template <uint32_t kMostWarps>
+__device__ __forceinline__ void store_gate_up(const GemvParams& p, const GemvSums<kMostWarps>& s, uint32_t t,
+                                              uint32_t first_group, float factor) {
+  const QuantizedVector quantized = p.out_quantized.row(t, p.part[0].n_rows);
+  for (uint32_t i = threadIdx.x; i < 2 * s.n_local; i += blockDim.x) {
+    const uint32_t o = 2 * first_group + i, gate_row = 4 * (i / 2) + i % 2;
+    if (o >= p.part[0].n_rows) continue;
+    const float gate = s.total(t, gate_row) * factor + (p.part[0].bias != nullptr ? p.part[0].bias[o] : 0);
+    const float up = s.total(t, gate_row + 2) * factor + (p.part[1].bias != nullptr ? p.part[1].bias[o] : 0);
+    const float y = activate(p.act, gate) * up;
+    if (p.out_quantized.codes != nullptr) {
+      quantize_one(quantized, o, y);  // whole warps: o runs over whole blocks
+    } else {
+      p.part[0].out[uint64_t{t} * p.part[0].n_rows + o] = y;
+    }
+  }
+}
+
 // Block `block` of the n_blocks that share the matrix of `p`.
-template <class Format, uint32_t kMostWarps>
+template <class Format, uint32_t kMostWarps, uint32_t kTokens>
 __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, uint32_t n_blocks) {
   extern __shared__ __align__(128) uint8_t shared[];
   trigger_dependents();
@@ -167,7 +227,7 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
   const uint32_t end_group = (block + 1) * n_runs / n_blocks * p.run_groups;
   const uint32_t padded = p.n_units * Format::kUnitCols;
   const GemvLayout at(Format::kInteger, padded, p.norm != nullptr ? p.n_in : 0, n_warps,
-                      (n_runs + n_blocks - 1) / n_blocks * p.run_groups, p.n_stages, shape.ring_bytes());
+                      (n_runs + n_blocks - 1) / n_blocks * p.run_groups, p.n_stages, shape.ring_bytes(), kTokens);
   const uint32_t n_block_units = (end_group - first_group) * p.n_units;
   const uint32_t begin = warp * n_block_units / n_warps, end = (warp + 1) * n_block_units / n_warps;
 
@@ -180,20 +240,19 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
                      reinterpret_cast<float*>(shared + at.x),    padded};
   stage_norm(p, in);
   wait_for_inputs();
-  load_input<Format::kInteger, is_wide<Format>()>(p, in);
+  load_input<Format::kInteger, is_wide<Format>(), kTokens>(p, in);
   __syncthreads();
 
-  auto* const sums = reinterpret_cast<float*>(shared + at.sums);
-  auto* const edges = reinterpret_cast<float*>(shared + at.edges);
-  auto* const edge_groups = reinterpret_cast<uint32_t*>(shared + at.edge_groups);
-  if (lane == 0) edge_groups[warp] = begin < end && begin % p.n_units != 0 ? begin / p.n_units : UINT32_MAX;
-  if (threadIdx.x >= n_warps && threadIdx.x < kMostWarps) edge_groups[threadIdx.x] = UINT32_MAX;
+  const GemvSums<kMostWarps> s{reinterpret_cast<float*>(shared + at.sums), reinterpret_cast<float*>(shared + at.edges),
+                               reinterpret_cast<uint32_t*>(shared + at.edge_groups), end_group - first_group};
+  if (lane == 0) s.edge_groups[warp] = begin < end && begin % p.n_units != 0 ? begin / p.n_units : UINT32_MAX;
+  if (threadIdx.x >= n_warps && threadIdx.x < kMostWarps) s.edge_groups[threadIdx.x] = UINT32_MAX;
   // One row per thread is the common case; its residual is on its way while the stream is consumed.
   float residual = 0;
-  if (p.residual != nullptr && threadIdx.x < 4 * (end_group - first_group) &&
+  if (kTokens == 1 && p.residual != nullptr && threadIdx.x < 4 * s.n_local &&
       4 * first_group + threadIdx.x < p.part[0].n_rows)
     residual = p.residual[4 * first_group + threadIdx.x];
-  GemvAccumulator<Format> accumulator;
+  GemvAccumulator<Format, kTokens> accumulator;
   uint32_t group = begin / p.n_units, u = begin % p.n_units;
   bool continued = u != 0;  // an earlier warp began this group
   for (uint32_t done = begin; done < end; done += p.units_per_stage) {
@@ -202,8 +261,12 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
     for (uint32_t i = 0; i < n; ++i, unit += Format::kUnitBytes) {
       accumulator.add(unit, in, u, lane);
       if (++u == p.n_units || done + i + 1 == end) {
-        const float y = accumulator.finish(lane);
-        if (lane % 8 == 0) (continued ? edges + 4 * warp : sums + 4 * group)[lane / 8] = y;
+#pragma unroll
+        for (uint32_t t = 0; t < kTokens; ++t) {
+          const float y = accumulator.finish(lane, t);
+          if (lane % 8 == 0)
+            (continued ? s.edges + 4 * (kMaxGemvWarps * t + warp) : s.sums + 4 * (s.n_local * t + group))[lane / 8] = y;
+        }
         continued = false;
         u = 0;
         ++group;
@@ -214,45 +277,31 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
   __syncthreads();
 
   delay_stores();
-  const float factor = norm_factor<kMostWarps>(p, in);
-  const auto total = [&](uint32_t local_row) {
-    float y = sums[local_row];
-#pragma unroll
-    for (uint32_t w = 1; w < kMostWarps; ++w) {
-      const float edge = edges[4 * w + local_row % 4];
-      y += edge_groups[w] == local_row / 4 ? edge : 0;
+  const uint32_t n_tokens = kTokens == 1 ? 1 : p.n_tokens;
+  for (uint32_t t = 0; t < n_tokens; ++t) {
+    const float factor = norm_factor<kMostWarps>(p, in, t);
+    if (p.gate_up) {
+      store_gate_up(p, s, t, first_group, factor);
+      continue;
     }
-    return y * factor;
-  };
-  const uint32_t n_local = end_group - first_group;
-  if (p.gate_up) {
-    for (uint32_t i = threadIdx.x; i < 2 * n_local; i += blockDim.x) {
-      const uint32_t o = 2 * first_group + i, gate_row = 4 * (i / 2) + i % 2;
-      if (o >= p.part[0].n_rows) continue;
-      const float gate = total(gate_row) + (p.part[0].bias != nullptr ? p.part[0].bias[o] : 0);
-      const float up = total(gate_row + 2) + (p.part[1].bias != nullptr ? p.part[1].bias[o] : 0);
-      const float y = activate(p.act, gate) * up;
-      if (p.out_quantized.codes != nullptr) {
-        quantize_one(p.out_quantized, o, y);  // whole warps: o runs over whole blocks
-      } else {
-        p.part[0].out[o] = y;
-      }
-    }
-  } else {
-    for (uint32_t i = threadIdx.x; i < 4 * n_local; i += blockDim.x) {
+    for (uint32_t i = threadIdx.x; i < 4 * s.n_local; i += blockDim.x) {
       const uint32_t row = 4 * first_group + i;
-      if (p.residual != nullptr && i != threadIdx.x && row < p.part[0].n_rows) residual = p.residual[row];
-      store_row(p, row, total(i) + residual);
+      const bool is_fetched = kTokens == 1 && i == threadIdx.x;
+      if (p.residual != nullptr && !is_fetched && row < p.part[0].n_rows)
+        residual = p.residual[uint64_t{t} * p.part[0].n_rows + row];
+      store_row(p, t, row, s.total(t, i) * factor + residual);
     }
   }
 }
 
 // Registers for several blocks of eight warps per SM, although one fills its memory: measured, unrolled or larger loops
 // cost more than they bring.
-template <class Format>
-__global__ void __launch_bounds__(32 * kGemvWarps<Format>, kGemvWarps<Format> > 8 ? 2 : 4)
+template <class Format, uint32_t kTokens>
+__global__ void __launch_bounds__(32 * kGemvWarps<Format>, kTokens > 1              ? 1
+                                                           : kGemvWarps<Format> > 8 ? 2
+                                                                                    : 4)
     gemv_kernel(const __grid_constant__ GemvParams p) {
-  run_gemv<Format, kGemvWarps<Format>>(p, blockIdx.x, gridDim.x);
+  run_gemv<Format, kGemvWarps<Format>, kTokens>(p, blockIdx.x, gridDim.x);
 }
 
 // Two matrices with the same input side by side.
@@ -260,9 +309,9 @@ template <class First, class Second>
 __global__ void __launch_bounds__(32 * kGemvWarps<First>, 2)
     gemv_pair_kernel(const __grid_constant__ GemvPairParams p) {
   if (blockIdx.x < p.n_first_blocks) {
-    run_gemv<First, kGemvWarps<First>>(p.first, blockIdx.x, p.n_first_blocks);
+    run_gemv<First, kGemvWarps<First>, 1>(p.first, blockIdx.x, p.n_first_blocks);
   } else {
-    run_gemv<Second, kGemvWarps<First>>(p.second, blockIdx.x - p.n_first_blocks, gridDim.x - p.n_first_blocks);
+    run_gemv<Second, kGemvWarps<First>, 1>(p.second, blockIdx.x - p.n_first_blocks, gridDim.x - p.n_first_blocks);
   }
 }
 
