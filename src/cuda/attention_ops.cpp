@@ -16,13 +16,17 @@ DecodeAttentionTuning tuning_of(const RopeAttention& op, const DeviceShape& devi
 }
 
 DecodeAttentionParams attention_params(const RopeAttention& op, const Machine& m) {
+  const DecodeAttentionTuning tuning = tuning_of(op, m.device, m.choices.attention);
   return {.q = m.value(op.q),
+          .k = m.value(op.k),
+          .v = m.value(op.v),
           .q_norm = m.vector(op.q_norm),
           .k_norm = m.vector(op.k_norm),
           .k_cache = m.cache(op.k_cache),
           .v_cache = m.cache(op.v_cache),
           .n_ctx = m.layout(op.k_cache).n_ctx,
           .out = m.value(op.out),
+          .out_quantized = m.quantized_row(op.out, 0),
           .rows = m.rope(op.rope.get()).rows,
           .apply_temperature = op.rope->temperature_beta != 0,
           .position = m.position(),
@@ -34,50 +38,37 @@ DecodeAttentionParams attention_params(const RopeAttention& op, const Machine& m
           .eps = op.eps,
           .partial = m.partial,
           .n_arrived = m.n_arrived,
-          .n_stages = tuning_of(op, m.device, m.choices.attention).n_stages};
+          .n_splits = tuning.n_splits,
+          .min_granules = tuning.min_granules,
+          .n_stages = tuning.n_stages};
 }
 
-PrefillAttentionParams prefill_params(const RopeAttention& op, const Machine& m) {
-  return {.q = m.value(op.q),
-          .k = m.value(op.k),
-          .v = m.value(op.v),
-          .q_norm = m.vector(op.q_norm),
-          .k_norm = m.vector(op.k_norm),
-          .k_cache = m.cache(op.k_cache),
-          .v_cache = m.cache(op.v_cache),
-          .layout = m.layout(op.k_cache),
-          .queries = m.dense_x,
-          .out = m.value(op.out),
-          .rows = m.rope(op.rope.get()).rows,
-          .apply_temperature = op.rope->temperature_beta != 0,
-          .position = m.position(),
-          .n_tokens = u32(m.n_tokens),
-          .n_heads = u32(op.n_heads),
-          .window = u32(op.window),
-          .scale = op.scale,
-          .eps = op.eps};
-}
-
-// Up to kMaxGemvRows tokens with the kernel of one: the result of a token does not depend on how many share its step.
-// Several have all their keys in the cache before the first of them looks.
+// Up to kMaxGemvRows tokens with the kernel of one.
 void run_few(const RopeAttention& op, Machine& m) {
-  const DType type = m.tables()[op.k_cache].type;
-  const DecodeAttentionTuning tuning = tuning_of(op, m.device, m.choices.attention);
-  DecodeAttentionParams p = attention_params(op, m);
-  p.n_splits = tuning.n_splits;
-  p.min_granules = tuning.min_granules;
-  p.out_quantized = m.quantized_row(op.out, 0);
-  if (m.n_tokens == 1) {
-    p.k = m.value(op.k);
-    p.v = m.value(op.v);
-  } else {
-    launch_prefill_append(m.queue, type, prefill_params(op, m));
-  }
-  launch_decode_attention(m.queue, type, u32(m.n_tokens), p);
+  static_assert(kMaxGemvRows <= kMaxAttentionTokens);
+  launch_decode_attention(m.queue, m.tables()[op.k_cache].type, u32(m.n_tokens), attention_params(op, m));
 }
 
 void run_many(const RopeAttention& op, Machine& m) {
-  launch_prefill_attention(m.queue, m.tables()[op.k_cache].type, m.rounded_type(op.out), prefill_params(op, m));
+  launch_prefill_attention(m.queue, m.tables()[op.k_cache].type, m.rounded_type(op.out),
+                           {.q = m.value(op.q),
+                            .k = m.value(op.k),
+                            .v = m.value(op.v),
+                            .q_norm = m.vector(op.q_norm),
+                            .k_norm = m.vector(op.k_norm),
+                            .k_cache = m.cache(op.k_cache),
+                            .v_cache = m.cache(op.v_cache),
+                            .layout = m.layout(op.k_cache),
+                            .queries = m.dense_x,
+                            .out = m.value(op.out),
+                            .rows = m.rope(op.rope.get()).rows,
+                            .apply_temperature = op.rope->temperature_beta != 0,
+                            .position = m.position(),
+                            .n_tokens = u32(m.n_tokens),
+                            .n_heads = u32(op.n_heads),
+                            .window = u32(op.window),
+                            .scale = op.scale,
+                            .eps = op.eps});
 }
 
 }  // namespace

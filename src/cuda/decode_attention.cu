@@ -45,10 +45,10 @@ __device__ __forceinline__ Run run_of(const DecodeAttentionParams& p, uint32_t p
   return run;
 }
 
-template <class T, int kHeadDim>
+template <class T, int kHeadDim, uint32_t kTokens>
 struct alignas(16) Shared {
   QueryTiles<T, kHeadDim> q;
-  T new_row[2][kHeadDim];  // of keys and values
+  T new_rows[2][kTokens][kHeadDim];  // of keys and values
   float scratch[kWarps][kHeadDim];
   float unscale[kHeadsPerBlock];
   float top[kWarps][kHeadsPerBlock], sum[kWarps][kHeadsPerBlock];
@@ -58,9 +58,9 @@ struct alignas(16) Shared {
 
 // A query into shared memory, times a power of two that brings its largest part to [128, 256), so that no low part is
 // lost to the smallest numbers of the type.
-template <class T, int kHeadDim>
-__device__ __forceinline__ void store_query(Shared<T, kHeadDim>& s, uint32_t head, LaneValues<kHeadDim> y, float factor,
-                                            uint32_t lane) {
+template <class T, int kHeadDim, uint32_t kTokens>
+__device__ __forceinline__ void store_query(Shared<T, kHeadDim, kTokens>& s, uint32_t head, LaneValues<kHeadDim> y,
+                                            float factor, uint32_t lane) {
   float top = 0;
 #pragma unroll
   for (float& v : y.v) {
@@ -75,17 +75,41 @@ __device__ __forceinline__ void store_query(Shared<T, kHeadDim>& s, uint32_t hea
   if (lane == 0) s.unscale[head] = in_range ? __uint_as_float((exponent - 7) << 23) : 1;
 }
 
-// The block's queries, and the step's own key and value where this block appends them.
-template <class T, int kHeadDim>
-__device__ __forceinline__ void prepare_heads(const DecodeAttentionParams& p, Shared<T, kHeadDim>& s,
+// A key or value of the step, token j, as the cache has it: into shared memory, and where `writes` into the cache.
+template <class T, int kHeadDim, uint32_t kTokens>
+__device__ __forceinline__ void prepare_row(const DecodeAttentionParams& p, Shared<T, kHeadDim, kTokens>& s,
+                                            const LaneValues<kHeadDim>& norm, bool is_key, uint32_t j, uint32_t kv_head,
+                                            bool writes) {
+  const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const float* x = (is_key ? p.k : p.v) + (uint64_t{j} * p.n_kv_heads + kv_head) * kHeadDim;
+  LaneValues<kHeadDim> y;
+  if (is_key) {
+    y = prepare_head<kHeadDim>(p, x, norm, p.k_norm != nullptr, j, s.scratch[warp], lane);
+  } else {
+#pragma unroll
+    for (int i = 0; i < y.kPer; ++i) y.v[i] = x[lane + 32 * i];
+  }
+  const uint32_t position = static_cast<uint32_t>(*p.position) + j;
+  T* const cache = static_cast<T*>(is_key ? p.k_cache : p.v_cache) +
+                   CacheLayout{p.n_kv_heads, p.n_ctx, kHeadDim}.row(kv_head, position);
+#pragma unroll
+  for (int i = 0; i < y.kPer; ++i) {
+    const uint32_t column = CacheLayout::column(position, lane + 32 * i, kHeadDim, sizeof(T));
+    store_as(&s.new_rows[is_key ? 0 : 1][j][column], y.v[i]);
+    if (writes) store_as(cache + column, y.v[i]);
+  }
+}
+
+// The block's queries, and where it `has_new` granules the keys and values of the step up to its own token, which it
+// appends where it `writes`.
+template <class T, int kHeadDim, uint32_t kTokens>
+__device__ __forceinline__ void prepare_heads(const DecodeAttentionParams& p, Shared<T, kHeadDim, kTokens>& s,
                                               LaneValues<kHeadDim> norm, uint32_t first_head, uint32_t n_heads,
-                                              uint32_t kv_head, uint32_t position, bool appends, bool writes) {
-  const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, t = blockIdx.z;
-  const CacheLayout layout{p.n_kv_heads, p.n_ctx, kHeadDim};
-  const uint64_t row = layout.row(kv_head, position);
-  const uint32_t n_tasks = n_heads + (appends ? 2 : 0);
+                                              uint32_t kv_head, bool has_new, bool writes) {
+  const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, t = kTokens == 1 ? 0 : blockIdx.z;
+  const uint32_t n_tasks = n_heads + (has_new ? 2 * (t + 1) : 0);
   for (uint32_t task = warp; task < n_tasks; task += kWarps) {
-    const bool is_query = task < n_heads, is_key = task == n_heads;
+    const bool is_query = task < n_heads;
     const float* const weights = is_query ? p.q_norm : p.k_norm;
     if (task != warp) norm = load_norm<kHeadDim>(weights, lane);
     if (is_query) {
@@ -93,35 +117,24 @@ __device__ __forceinline__ void prepare_heads(const DecodeAttentionParams& p, Sh
       const float* x = p.q + (uint64_t{t} * p.n_heads + first_head + task) * kHeadDim;
       store_query(s, task, prepare_head<kHeadDim>(p, x, norm, weights != nullptr, t, s.scratch[warp], lane), factor,
                   lane);
-      continue;
-    }
-    const float* x = (is_key ? p.k : p.v) + kv_head * kHeadDim;
-    LaneValues<kHeadDim> y;
-    if (is_key) {
-      y = prepare_head<kHeadDim>(p, x, norm, weights != nullptr, t, s.scratch[warp], lane);
     } else {
-#pragma unroll
-      for (int i = 0; i < y.kPer; ++i) y.v[i] = x[lane + 32 * i];
-    }
-    T* const cache = static_cast<T*>(is_key ? p.k_cache : p.v_cache) + row;
-#pragma unroll
-    for (int i = 0; i < y.kPer; ++i) {
-      const uint32_t column = CacheLayout::column(position, lane + 32 * i, kHeadDim, sizeof(T));
-      store_as(&s.new_row[is_key ? 0 : 1][column], y.v[i]);
-      if (writes) store_as(cache + column, y.v[i]);
+      const uint32_t row = task - n_heads, j = row / 2;
+      prepare_row(p, s, norm, row % 2 == 0, j, kv_head, writes && j == t);
     }
   }
 }
 
-// Half of the last granule as it has to be read: the step's own row put in, and nothing behind it.
+// Half of a granule as it has to be read: the step's own rows, from row `first_new` on, put in, and nothing from row
+// n_valid on.
 template <class T, int kHeadDim>
-__device__ __forceinline__ void complete_granule(uint32_t half, const T* new_row, uint32_t n_valid, uint32_t lane) {
-  constexpr uint32_t kRowBytes = kHeadDim * 2;
-  for (uint32_t at = 16 * lane; at < kCacheGranule * kRowBytes; at += 512) {
-    const uint32_t row = at / kRowBytes;
-    if (row + 1 < n_valid || (row + 1 == n_valid && new_row == nullptr)) continue;
+__device__ __forceinline__ void complete_granule(uint32_t half, const T* new_rows, int first_new, int n_valid,
+                                                 uint32_t lane) {
+  constexpr int kRowBytes = kHeadDim * 2;
+  for (int at = 16 * static_cast<int>(lane); at < static_cast<int>(kCacheGranule) * kRowBytes; at += 512) {
+    const int row = at / kRowBytes;
+    if (row < first_new) continue;
     uint4 v = make_uint4(0, 0, 0, 0);
-    if (row + 1 == n_valid) v = reinterpret_cast<const uint4*>(new_row)[at % kRowBytes / 16];
+    if (row < n_valid) v = reinterpret_cast<const uint4*>(new_rows)[(at - first_new * kRowBytes) / 16];
     asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(half + at), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
                  : "memory");
   }
@@ -216,21 +229,21 @@ __device__ __forceinline__ void join_runs(const DecodeAttentionParams& p, uint32
   store_result(p, at + 4 * quad, y, sums[min(head, n_heads - 1)], team == 0);
 }
 
-template <class T, int kHeadDim>
+template <class T, int kHeadDim, uint32_t kTokens>
 __global__ void __launch_bounds__(32 * kWarps, 2)
     decode_attention_kernel(const __grid_constant__ DecodeAttentionParams p) {
   extern __shared__ __align__(128) uint8_t rings[];
-  __shared__ Shared<T, kHeadDim> s;
+  __shared__ Shared<T, kHeadDim, kTokens> s;
   trigger_dependents();
-  const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, t = blockIdx.z;
+  const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const uint32_t t = kTokens == 1 ? 0 : blockIdx.z;
   const uint32_t heads_per_kv = p.n_heads / p.n_kv_heads;
   const uint32_t groups = (heads_per_kv + kHeadsPerBlock - 1) / kHeadsPerBlock;
   const uint32_t kv_head = blockIdx.x / groups, in_kv = blockIdx.x % groups * kHeadsPerBlock;
   const uint32_t first_head = kv_head * heads_per_kv + in_kv, n_heads = min(kHeadsPerBlock, heads_per_kv - in_kv);
-  const uint32_t position = static_cast<uint32_t>(*p.position) + t;
+  const uint32_t first_new = static_cast<uint32_t>(*p.position), position = first_new + t;
   const Run run = run_of(p, position);
   if (blockIdx.y >= run.n_active) return;
-  const bool appends = p.k != nullptr && run.owns_new;
 
   const uint64_t head_row = CacheLayout{p.n_kv_heads, p.n_ctx, kHeadDim}.row(kv_head, 0) * sizeof(T);
   const uint32_t ring_bytes = p.n_stages * Stream<kHeadDim>::kStageBytes;
@@ -238,13 +251,11 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
                           static_cast<const uint8_t*>(p.k_cache) + head_row,
                           static_cast<const uint8_t*>(p.v_cache) + head_row, run.begin + warp, run.end);
   stream.prepare();
-  // Rows that this step wrote itself may only be read after the wait.
-  const bool early = p.k != nullptr;
-  if (early) stream.start();
+  stream.start();
   const LaneValues<kHeadDim> norm = load_norm<kHeadDim>(warp < n_heads ? p.q_norm : p.k_norm, lane);
   wait_for_inputs();
-  if (!early) stream.start();
-  prepare_heads(p, s, norm, first_head, n_heads, kv_head, position, appends, in_kv == 0);
+  prepare_heads(p, s, norm, first_head, n_heads, kv_head, run.end * kCacheGranule > first_new,
+                in_kv == 0 && run.owns_new);
   __syncthreads();
 
   const uint32_t n_busy = min(kWarps, run.end - run.begin);
@@ -253,16 +264,19 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
     softmax.unscale = s.unscale[lane / 4];
     softmax.is_used = lane / 4 < n_heads;
     for (uint32_t granule = run.begin + warp; granule < run.end; granule += kWarps) {
-      const uint32_t from = granule * kCacheGranule, n_valid = min(position + 1 - from, kCacheGranule);
-      const bool is_last = run.owns_new && granule + 1 == run.end;
+      const auto from = static_cast<int>(granule * kCacheGranule);
+      const int n_valid = min(static_cast<int>(position) + 1 - from, static_cast<int>(kCacheGranule));
+      // Rows of this granule that are older than the step; the first of the step's own in it.
+      const int n_old = static_cast<int>(first_new) - from, skipped = max(0, -n_old);
+      const bool has_new = n_old < static_cast<int>(kCacheGranule);
       float weights[4];
       uint32_t half = stream.acquire();
-      if (is_last && appends) complete_granule<T, kHeadDim>(half, s.new_row[0], n_valid, lane);
+      if (has_new) complete_granule<T, kHeadDim>(half, s.new_rows[0][skipped], max(0, n_old), n_valid, lane);
       softmax.scores(s.q, half, lane, weights);
       stream.release();
-      softmax.weigh(weights, static_cast<int>(run.first_position - from), static_cast<int>(n_valid), lane);
+      softmax.weigh(weights, static_cast<int>(run.first_position) - from, n_valid, lane);
       half = stream.acquire();
-      if (is_last) complete_granule<T, kHeadDim>(half, appends ? s.new_row[1] : nullptr, n_valid, lane);
+      if (has_new) complete_granule<T, kHeadDim>(half, s.new_rows[1][skipped], max(0, n_old), n_valid, lane);
       softmax.add(half, weights, lane);
       stream.release();
     }
@@ -296,11 +310,12 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
 
 // f(kernel) for the kernel of a cache type and head size; false when there is none.
 template <class F>
-bool visit_kernel(DType type, uint64_t head_dim, F&& f) {
+bool visit_kernel(DType type, uint64_t head_dim, bool several, F&& f) {
   const auto with = [&](auto value) {
     using T = decltype(value);
-    if (head_dim == 64) f(&decode_attention_kernel<T, 64>);
-    if (head_dim == 128) f(&decode_attention_kernel<T, 128>);
+    constexpr uint32_t kMost = kMaxAttentionTokens;
+    if (head_dim == 64) f(several ? &decode_attention_kernel<T, 64, kMost> : &decode_attention_kernel<T, 64, 1>);
+    if (head_dim == 128) f(several ? &decode_attention_kernel<T, 128, kMost> : &decode_attention_kernel<T, 128, 1>);
     return head_dim == 64 || head_dim == 128;
   };
   if (type == DType::kF16) return with(__half{});
@@ -323,7 +338,7 @@ DecodeAttentionTuning tune_decode_attention(uint32_t n_heads, uint32_t n_kv_head
   t.n_splits = std::clamp(blocks / n_head_groups(n_heads, n_kv_heads), 1U, kMostSplits);
   // Halves of a granule in a warp's ring; measured, at each head size the next larger or smaller ring is slower.
   // Devices with 100 KB of shared memory take less.
-  constexpr uint32_t kStaticBytes = 12 << 10;
+  constexpr uint32_t kStaticBytes = 17 << 10;
   t.n_stages = head_dim == 64 ? kMaxStages : kMaxStages - 1;
   while (t.n_stages > 2 &&
          kStaticBytes + kWarps * t.n_stages * kCacheGranule * head_dim * 2 > device.shared_bytes_per_block)
@@ -339,19 +354,20 @@ DecodeAttentionScratch decode_attention_scratch(uint32_t n_heads, uint32_t n_kv_
 }
 
 bool decode_attention_supports(DType cache_type, uint64_t head_dim) {
-  return visit_kernel(cache_type, head_dim, [](auto) {});
+  return visit_kernel(cache_type, head_dim, false, [](auto) {});
 }
 
 void prepare_decode_attention(const DeviceShape& device) {
   for (const DType type : {DType::kF16, DType::kBF16})
     for (const uint64_t head_dim : {64, 128})
-      visit_kernel(type, head_dim, [&](auto kernel) { prepare_kernel(kernel, device); });
+      for (const bool several : {false, true})
+        visit_kernel(type, head_dim, several, [&](auto kernel) { prepare_kernel(kernel, device); });
 }
 
 void launch_decode_attention(Queue& queue, DType cache_type, uint32_t n_tokens, const DecodeAttentionParams& params) {
   const dim3 grid(n_head_groups(params.n_heads, params.n_kv_heads), params.n_splits, n_tokens);
   const uint32_t ring_bytes = params.n_stages * kCacheGranule * params.head_dim * 2;
-  visit_kernel(cache_type, params.head_dim,
+  visit_kernel(cache_type, params.head_dim, n_tokens > 1,
                [&](auto kernel) { launch_kernel(queue, kernel, grid, 32 * kWarps, kWarps * ring_bytes, params); });
 }
 

@@ -1,5 +1,4 @@
-// Head norms, rotary embedding, cache append and attention of one decode step in one launch; also the attention of a
-// few tokens at a time, whose keys are in the cache already.
+// Head norms, rotary embedding, cache append and attention of a few tokens in one launch.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +10,11 @@
 
 namespace stretto::cuda {
 
+inline constexpr uint32_t kMaxAttentionTokens = 8;
+
 struct DecodeAttentionParams {
   const float* q = nullptr;  // [tokens, n_heads * head_dim], before norm and rotation
-  const float* k = nullptr;  // [n_kv_heads * head_dim] of the one token; nullptr: the cache holds the step's own rows
+  const float* k = nullptr;  // [tokens, n_kv_heads * head_dim], likewise
   const float* v = nullptr;
   const float* q_norm = nullptr;  // [head_dim], nullptr: none
   const float* k_norm = nullptr;
@@ -22,7 +23,7 @@ struct DecodeAttentionParams {
   uint32_t n_ctx = 0;                  // of the layout
   float* out = nullptr;                // [tokens, n_heads * head_dim]
   QuantizedVector out_quantized = {};  // instead of out; that of the first token
-  RopeRows rows = {};                  // row 0 is that of the first token of this launch
+  RopeRows rows = {};
   bool apply_temperature = false;
   const int32_t* position = nullptr;  // of the step's first token, device
   uint32_t n_heads = 0, n_kv_heads = 0, head_dim = 0, window = 0;
@@ -54,7 +55,7 @@ DecodeAttentionScratch decode_attention_scratch(uint32_t n_heads, uint32_t n_kv_
 
 bool decode_attention_supports(DType cache_type, uint64_t head_dim);
 void prepare_decode_attention(const DeviceShape& device);
-// n_tokens > 1 only with k == nullptr.
+// The result of a token has the same bits however many share its launch.
 void launch_decode_attention(Queue& queue, DType cache_type, uint32_t n_tokens, const DecodeAttentionParams& params);
 
 }  // namespace stretto::cuda

@@ -78,7 +78,7 @@ __global__ void gated_act_kernel(GatedActParams p) {
 
 // Grid: x over rows, y over groups of a row. A thread takes a group: two results.
 template <class T>
-__global__ void gate_up_act_kernel(GateUpActParams p) {
+__global__ void gate_up_act_kernel(const __grid_constant__ GateUpActParams p) {
   trigger_dependents();
   wait_for_inputs();
   const uint32_t o = 2 * (blockIdx.y * blockDim.x + threadIdx.x);
@@ -97,20 +97,26 @@ __global__ void gate_up_act_kernel(GateUpActParams p) {
   if (o + 1 < p.out_stride) store_as(out + 1, y.y);
 }
 
-// Grid: x over rows, y over columns.
-__global__ void split_columns_kernel(SplitColumnsParams p) {
+// A block per row, four columns per thread at a time where all parts allow it.
+__global__ void split_columns_kernel(const __grid_constant__ SplitColumnsParams p) {
   trigger_dependents();
   wait_for_inputs();
-  uint32_t column = blockIdx.y * blockDim.x + threadIdx.x;
-  const uint64_t from = uint64_t{blockIdx.x} * p.stride + column;
+  const float* x = p.x + uint64_t{blockIdx.x} * p.stride;
 #pragma unroll
   for (const SplitColumnsParams::Part& part : p.part) {
-    if (column < part.width) {
-      const float bias = part.bias != nullptr ? part.bias[column] : 0;
-      part.out[uint64_t{blockIdx.x} * part.width + column] = p.x[from] + bias;
-      return;
+    float* out = part.out + uint64_t{blockIdx.x} * part.width;
+    if (part.width % 4 == 0 && p.stride % 4 == 0) {
+      for (uint32_t i = 4 * threadIdx.x; i < part.width; i += 4 * blockDim.x) {
+        float4 v = *reinterpret_cast<const float4*>(x + i);
+        if (part.bias != nullptr)
+          v = make_float4(v.x + part.bias[i], v.y + part.bias[i + 1], v.z + part.bias[i + 2], v.w + part.bias[i + 3]);
+        *reinterpret_cast<float4*>(out + i) = v;
+      }
+    } else {
+      for (uint32_t i = threadIdx.x; i < part.width; i += blockDim.x)
+        out[i] = x[i] + (part.bias != nullptr ? part.bias[i] : 0);
     }
-    column -= part.width;
+    x += part.width;
   }
 }
 
@@ -162,8 +168,7 @@ void launch_gate_up_act(Queue& queue, uint32_t n_rows, DType out_type, const Gat
 }
 
 void launch_split_columns(Queue& queue, uint32_t n_rows, const SplitColumnsParams& params) {
-  const dim3 grid(n_rows, (params.stride + kThreads - 1) / kThreads);
-  launch_kernel(queue, &split_columns_kernel, grid, kThreads, 0, params);
+  launch_kernel(queue, &split_columns_kernel, dim3(n_rows), kThreads, 0, params);
 }
 
 }  // namespace stretto::cuda

@@ -28,12 +28,12 @@ __global__ void __launch_bounds__(256) prepare_kernel(const __grid_constant__ Pr
   trigger_dependents();
   wait_for_inputs();
   const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, n_kv = p.layout.n_kv_heads;
-  const uint32_t n_queries = p.queries != nullptr ? p.n_heads : 0, per_token = n_queries + 2 * n_kv;
+  const uint32_t per_token = p.n_heads + 2 * n_kv;
   const uint64_t task = uint64_t{blockIdx.x} * 8 + warp;
   const auto t = static_cast<uint32_t>(task / per_token);
   uint32_t head = static_cast<uint32_t>(task % per_token);
   if (t >= p.n_tokens) return;
-  if (head < n_queries) {
+  if (head < p.n_heads) {
     const uint64_t at = (uint64_t{t} * p.n_heads + head) * kHeadDim;
     const LaneValues<kHeadDim> y = prepare_head<kHeadDim>(p, p.q + at, load_norm<kHeadDim>(p.q_norm, lane),
                                                           p.q_norm != nullptr, t, scratch[warp], lane);
@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(256) prepare_kernel(const __grid_constant__ Pr
     for (int i = 0; i < y.kPer; ++i) store_as(out + lane + 32 * i, y.v[i] * factor);
     return;
   }
-  head -= n_queries;
+  head -= p.n_heads;
   const bool is_key = head < n_kv;
   if (!is_key) head -= n_kv;
   const float* x = (is_key ? p.k : p.v) + (uint64_t{t} * n_kv + head) * kHeadDim;
@@ -342,15 +342,6 @@ void prepare_prefill_attention(const DeviceShape& device) {
         for (const DType out : {DType::kF32, DType::kF16, DType::kBF16})
           prepare_kernel(kernel_of<decltype(value), dim()>(out), device);
       });
-}
-
-void launch_prefill_append(Queue& queue, DType cache_type, PrefillAttentionParams params) {
-  params.queries = nullptr;
-  const uint64_t tasks = uint64_t{params.n_tokens} * 2 * params.layout.n_kv_heads;
-  visit_shape(cache_type, params.layout.head_dim, [&](auto value, auto dim) {
-    launch_kernel(queue, &prepare_kernel<decltype(value), dim()>, dim3(static_cast<uint32_t>((tasks + 7) / 8)), 256, 0,
-                  params);
-  });
 }
 
 void launch_prefill_attention(Queue& queue, DType cache_type, DType out_type, const PrefillAttentionParams& params) {

@@ -31,8 +31,6 @@ struct PrefillAttentionParams {
 
 bool prefill_attention_supports(DType cache_type, uint64_t head_dim);
 void prepare_prefill_attention(const DeviceShape& device);
-// Only the first part, for the keys and values: queries and out are not used.
-void launch_prefill_append(Queue& queue, DType cache_type, PrefillAttentionParams params);
 // out_type: F32, F16 or BF16. Queries and softmax weights are rounded to the cache's type.
 void launch_prefill_attention(Queue& queue, DType cache_type, DType out_type, const PrefillAttentionParams& params);
 
