@@ -197,16 +197,25 @@ struct GemvSums {
   }
 };
 
-// All tokens side by side: threads that would wait for one token's residual store another's meanwhile.
+// f(token, index) for n indices of every token by the threads of the block, all tokens side by side: threads that would
+// wait for one token's residual store another's meanwhile.
+template <uint32_t kTokens, class F>
+__device__ __forceinline__ void for_each_result(const GemvParams& p, uint32_t n, const F& f) {
+  if constexpr (kTokens == 1) {
+    for (uint32_t i = threadIdx.x; i < n; i += blockDim.x) f(0U, i);
+  } else {
+    for (uint32_t i = threadIdx.x; i < n * p.n_tokens; i += blockDim.x) f(i / n, i % n);
+  }
+}
+
 template <uint32_t kMostWarps, uint32_t kTokens>
 __device__ __forceinline__ void store_gate_up(const GemvParams& p, const GemvInput& in, const GemvSums<kMostWarps>& s,
                                               uint32_t first_group) {
-  const uint32_t per_token = 2 * s.n_local, n = per_token * (kTokens == 1 ? 1 : p.n_tokens);
-  for (uint32_t at = threadIdx.x; at < n; at += blockDim.x) {
-    const uint32_t t = kTokens == 1 ? 0 : at / per_token, i = at - t * per_token;
+  const float first_factor = norm_factor<kMostWarps>(p, in, 0);
+  for_each_result<kTokens>(p, 2 * s.n_local, [&](uint32_t t, uint32_t i) {
     const uint32_t o = 2 * first_group + i, gate_row = 4 * (i / 2) + i % 2;
-    if (o >= p.part[0].n_rows) continue;
-    const float factor = norm_factor<kMostWarps>(p, in, t);
+    if (o >= p.part[0].n_rows) return;
+    const float factor = kTokens == 1 ? first_factor : norm_factor<kMostWarps>(p, in, t);
     const float gate = s.total(t, gate_row) * factor + (p.part[0].bias != nullptr ? p.part[0].bias[o] : 0);
     const float up = s.total(t, gate_row + 2) * factor + (p.part[1].bias != nullptr ? p.part[1].bias[o] : 0);
     const float y = activate(p.act, gate) * up;
@@ -215,29 +224,32 @@ __device__ __forceinline__ void store_gate_up(const GemvParams& p, const GemvInp
     } else {
       p.part[0].out[uint64_t{t} * p.part[0].n_rows + o] = y;
     }
-  }
+  });
 }
 
 // `residual` is that of the thread's first row.
 template <uint32_t kMostWarps, uint32_t kTokens>
 __device__ __forceinline__ void store_plain(const GemvParams& p, const GemvInput& in, const GemvSums<kMostWarps>& s,
                                             uint32_t first_group, float residual) {
-  const uint32_t per_token = 4 * s.n_local, n = per_token * (kTokens == 1 ? 1 : p.n_tokens);
-  for (uint32_t at = threadIdx.x; at < n; at += blockDim.x) {
-    const uint32_t t = kTokens == 1 ? 0 : at / per_token, i = at - t * per_token, row = 4 * first_group + i;
-    if (p.residual != nullptr && at != threadIdx.x && row < p.part[0].n_rows)
+  const float first_factor = norm_factor<kMostWarps>(p, in, 0);
+  bool is_first = true;
+  for_each_result<kTokens>(p, 4 * s.n_local, [&](uint32_t t, uint32_t i) {
+    const uint32_t row = 4 * first_group + i;
+    if (p.residual != nullptr && !is_first && row < p.part[0].n_rows)
       residual = p.residual[uint64_t{t} * p.part[0].n_rows + row];
-    store_row(p, t, row, s.total(t, i) * norm_factor<kMostWarps>(p, in, t) + residual);
-  }
+    is_first = false;
+    const float factor = kTokens == 1 ? first_factor : norm_factor<kMostWarps>(p, in, t);
+    store_row(p, t, row, s.total(t, i) * factor + residual);
+  });
 }
 
 // The residual of the first row that the thread will store.
 template <uint32_t kTokens>
 __device__ __forceinline__ float first_residual(const GemvParams& p, uint32_t first_group, uint32_t n_local) {
-  const uint32_t per_token = 4 * n_local, t = kTokens == 1 ? 0 : threadIdx.x / per_token;
-  const uint32_t row = 4 * first_group + threadIdx.x - t * per_token;
-  const bool is_there = threadIdx.x < per_token * (kTokens == 1 ? 1 : p.n_tokens) && row < p.part[0].n_rows;
-  return p.residual != nullptr && is_there ? p.residual[uint64_t{t} * p.part[0].n_rows + row] : 0;
+  const uint32_t n = 4 * n_local, t = kTokens == 1 ? 0 : threadIdx.x / n;
+  const uint32_t row = 4 * first_group + threadIdx.x - t * n;
+  if (p.residual == nullptr || threadIdx.x >= n * (kTokens == 1 ? 1 : p.n_tokens) || row >= p.part[0].n_rows) return 0;
+  return p.residual[uint64_t{t} * p.part[0].n_rows + row];
 }
 
 // Block `block` of the n_blocks that share the matrix of `p`.
@@ -273,7 +285,7 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
   if (lane == 0) s.edge_groups[warp] = begin < end && begin % p.n_units != 0 ? begin / p.n_units : UINT32_MAX;
   if (threadIdx.x >= n_warps && threadIdx.x < kMostWarps) s.edge_groups[threadIdx.x] = UINT32_MAX;
   // On its way while the stream is consumed; one row per thread is the common case.
-  const float residual = p.gate_up ? 0 : first_residual<kTokens>(p, first_group, s.n_local);
+  const float residual = first_residual<kTokens>(p, first_group, s.n_local);
   GemvAccumulator<Format, kTokens> accumulator;
   uint32_t group = begin / p.n_units, u = begin % p.n_units;
   bool continued = u != 0;  // an earlier warp began this group
