@@ -59,7 +59,7 @@ namespace {
 
 // Bytes of a state, with its place per head where it is a cache.
 uint64_t lay_out(const StateInfo& state, uint64_t n_ctx, Cache& cache) {
-  if (state.growth != Growth::kPerPosition || !is_cache_type(state.type)) return state.bytes(n_ctx);
+  if (cache.rows || state.growth != Growth::kPerPosition || !is_cache_type(state.type)) return state.bytes(n_ctx);
   if (cache.head_dim == 0) cache.head_dim = state.width;  // written, read by nobody
   const uint64_t positions = round_up(n_ctx, kCacheGroup);
   cache.position_bytes = row_bytes(state.type, cache.keys ? cache.head_dim : cache_width(cache.head_dim));
@@ -143,23 +143,47 @@ void CpuExecutable::run_thread(int thread) {
   Worker worker(shared_, thread, pool_.size(), own);
   if (!machine_.ropes.empty()) fill_ropes(worker);
   worker.sync([this] { stamp(0); });
-  const std::byte* const* next = next_weights_.data() + thread;
-  for (size_t i = 0; i < program_.nodes.size(); ++i) {
-    worker.next_weights = *next;
-    next += pool_.size();
-    std::visit(
-        [&]<class T>(const T& op) {
-          if constexpr (requires { cpu::run(op, machine_, worker); }) cpu::run(op, machine_, worker);
-        },
-        program_.nodes[i].op);
-    worker.sync([this, i] { stamp(i + 1); });
+  const uint64_t n_tokens = step_.tokens.size();
+  for (size_t i = 0; i < program_.nodes.size();) {
+    const size_t end = sequence_end(program_.nodes, i);
+    if (!program_.nodes[i].sequential || n_tokens == 1) {
+      for (; i < end; ++i) run_node(i, thread, worker);
+      continue;
+    }
+    for (uint64_t t = 0; t < n_tokens; ++t) {
+      worker.sync([this, t] { take_token(t); });
+      for (size_t k = i; k < end; ++k) run_node(k, thread, worker);
+    }
+    worker.sync([this] { take_all_tokens(); });
+    i = end;
   }
+}
+
+void CpuExecutable::run_node(size_t i, int thread, Worker& worker) {
+  worker.next_weights = next_weights_[i * static_cast<size_t>(pool_.size()) + static_cast<size_t>(thread)];
+  std::visit(
+      [&]<class T>(const T& op) {
+        if constexpr (requires { cpu::run(op, machine_, worker); }) cpu::run(op, machine_, worker);
+      },
+      program_.nodes[i].op);
+  worker.sync([this, i] { stamp(i + 1); });
+}
+
+void CpuExecutable::take_token(uint64_t t) {
+  machine_.step = {.tokens = step_.tokens.subspan(t, 1), .position = step_.position + t, .outputs = {}};
+  machine_.first_row = t;
+}
+
+void CpuExecutable::take_all_tokens() {
+  machine_.step = step_;
+  machine_.first_row = 0;
 }
 
 std::span<const float> CpuExecutable::run(const Step& step) {
   CHECK(!step.tokens.empty() && step.tokens.size() <= options_.max_tokens);
   CHECK(step.outputs.size() <= options_.max_outputs && step.position + step.tokens.size() <= options_.n_ctx);
-  machine_.step = step;
+  step_ = step;
+  take_all_tokens();
   pool_.run([this](int thread) { run_thread(thread); });
   const ValueId logits = program_.logits;
   return {machine_.value(logits), machine_.rows(logits) * machine_.width(logits)};

@@ -27,6 +27,10 @@ class CpuExecutable : public Executable {
   void fill_ropes(Worker& worker);
   void find_next_weights();
   void run_thread(int thread);
+  void run_node(size_t i, int thread, Worker& worker);
+  // What the ops of sequential nodes see as the step, and what all others do.
+  void take_token(uint64_t t);
+  void take_all_tokens();
   void stamp(size_t i) {
     if (!stamps_.empty()) stamps_[i] = std::chrono::steady_clock::now();
   }
@@ -34,6 +38,7 @@ class CpuExecutable : public Executable {
   const Program program_;
   const CompileOptions options_;
   const Isa isa_;
+  Step step_;
   Machine machine_;
   Arena weights_;  // gathered matrices and decoded vectors
   Arena state_;

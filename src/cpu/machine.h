@@ -47,13 +47,15 @@ struct RopeRows {
 struct Cache {
   uint64_t head_dim = 0;
   bool keys = false;            // in groups of positions
+  bool rows = false;            // no cache: one row per position, [n_ctx, width]
   uint64_t head_bytes = 0;      // of all positions of one head
   uint64_t position_bytes = 0;  // of one position of one head
 };
 
 struct Machine {
   const Program* program = nullptr;
-  Step step;
+  Step step;               // in sequential nodes the one token whose turn it is
+  uint64_t first_row = 0;  // of that token in the values
   uint64_t n_ctx = 0;
   VectorKernels vec{};
   std::vector<std::byte*> values;            // per ValueId
@@ -72,9 +74,15 @@ struct Machine {
     return tables()[id].rows == Rows::kTokens ? step.tokens.size() : step.outputs.size();
   }
   uint64_t width(ValueId id) const { return tables()[id].width; }
-  float* value(ValueId id) const { return reinterpret_cast<float*>(values[static_cast<size_t>(id.index)]); }
-  int32_t* ids(ValueId id) const { return reinterpret_cast<int32_t*>(values[static_cast<size_t>(id.index)]); }
+  float* value(ValueId id) const {
+    return reinterpret_cast<float*>(values[static_cast<size_t>(id.index)]) + first_row * width(id);
+  }
+  int32_t* ids(ValueId id) const {
+    return reinterpret_cast<int32_t*>(values[static_cast<size_t>(id.index)]) + first_row * width(id);
+  }
   std::byte* state(StateId id) const { return states[static_cast<size_t>(id.index)]; }
+  // The row of a position in a state that is kept in rows (Planner::rows_of).
+  std::byte* state_row(StateId id, uint64_t position) const { return state(id) + position * tables()[id].bytes(1); }
   // The place of a head in a cache (layout: cpu/kernels.h).
   std::byte* cache_head(StateId id, uint64_t head) const {
     return state(id) + head * caches[static_cast<size_t>(id.index)].head_bytes;
@@ -211,6 +219,11 @@ struct Planner {
     cache(k, head_dim, true);
     cache(v, head_dim, false);
   }
+  void rows_of(StateId id) {
+    Cache& c = caches[static_cast<size_t>(id.index)];
+    CHECK(c.head_dim == 0);
+    c.rows = true;
+  }
   void rope(const std::shared_ptr<const RopeTable>& table) {
     if (std::find(ropes.begin(), ropes.end(), table) == ropes.end()) ropes.push_back(table);
   }
@@ -220,7 +233,7 @@ struct Planner {
  private:
   void cache(StateId id, uint64_t head_dim, bool keys) {
     Cache& c = caches[static_cast<size_t>(id.index)];
-    CHECK(c.head_dim == 0 || (c.head_dim == head_dim && c.keys == keys));
+    CHECK(!c.rows && (c.head_dim == 0 || (c.head_dim == head_dim && c.keys == keys)));
     c = {.head_dim = head_dim, .keys = keys};
   }
 };

@@ -71,6 +71,23 @@ bool supports(const ExpertSum&, const Tables&);
 void plan(const ExpertSum&, Planner&);
 void run(const ExpertSum&, const Machine&, Worker&);
 
+// swap.cpp
+bool supports(const StateRead&, const Tables&);
+void plan(const StateRead&, Planner&);
+void run(const StateRead&, const Machine&, Worker&);
+bool supports(const StateWrite&, const Tables&);
+void plan(const StateWrite&, Planner&);
+void run(const StateWrite&, const Machine&, Worker&);
+bool supports(const SwapRoute&, const Tables&);
+void plan(const SwapRoute&, Planner&);
+void run(const SwapRoute&, const Machine&, Worker&);
+bool supports(const SwapWrite&, const Tables&);
+void plan(const SwapWrite&, Planner&);
+void run(const SwapWrite&, const Machine&, Worker&);
+bool supports(const SwapCollapse&, const Tables&);
+void plan(const SwapCollapse&, Planner&);
+void run(const SwapCollapse&, const Machine&, Worker&);
+
 // A weight that the CPU can multiply with.
 inline bool multiplies(WeightId id, const Tables& t) {
   return has_format(t[id].type) && t[id].shape.cols() % info(t[id].type).block_elements == 0;

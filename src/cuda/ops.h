@@ -56,6 +56,13 @@ inline bool supports(const RouterTopK&, const Tables&) { return false; }
 inline bool supports(const ExpertLinear&, const Tables&) { return false; }
 inline bool supports(const ExpertSum&, const Tables&) { return false; }
 
+// Nor have swap layers; an executable that runs them must also take sequential nodes token by token.
+inline bool supports(const StateRead&, const Tables&) { return false; }
+inline bool supports(const StateWrite&, const Tables&) { return false; }
+inline bool supports(const SwapRoute&, const Tables&) { return false; }
+inline bool supports(const SwapWrite&, const Tables&) { return false; }
+inline bool supports(const SwapCollapse&, const Tables&) { return false; }
+
 // A weight whose rows can be packed, and short enough for a vector of its width to lie in shared memory.
 bool packs(WeightId id, const Tables& t);
 // An absent weight, or one that can be decoded to floats.

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
+#include "base/tensor.h"
 #include "ops/gated_act.h"
 #include "ops/rope.h"
 
@@ -15,6 +17,21 @@ struct MoeSpec {
   uint64_t d_ff = 0;  // per expert
   bool renormalise = true;
   float weight_scale = 1;
+};
+
+// Layers whose FFN is a swap module (docs/swap-ffn.md).
+struct SwapSpec {
+  std::vector<uint64_t> layers;  // ascending; empty: none
+  uint64_t n_banks = 0;
+  uint64_t n_events = 0;
+  uint64_t k_ffn = 0;       // FFN steps per event
+  bool token_local = true;  // memory is empty at every token, else carried along the sequence
+};
+
+// For tests of swap layers: see SwapHooks in ops/swap_streams.h.
+struct SwapRecording {
+  bool trace = false;             // the program's result is the recording of each position, not logits
+  TensorView forced = {};         // F32 [positions, columns]: take the decisions from here; must outlive the model
 };
 
 struct DecoderSpec {
@@ -33,6 +50,7 @@ struct DecoderSpec {
   bool qk_norm = false;  // RMS norm of each q and k head before RoPE
   Activation act = Activation::kSilu;
   MoeSpec moe;
+  SwapSpec swap;
   std::shared_ptr<const RopeTable> rope;
   // GGUF files of this architecture store q and k rows for interleaved rotary pairs (see RowOrder).
   bool gguf_interleaved_pairs = false;

@@ -190,6 +190,17 @@ WeightId ModelReader::weight_rows(std::string_view role, std::string_view fused_
   return record(role, layer, shape, layout, {slice});
 }
 
+WeightId ModelReader::weight_part(std::string_view role, int layer, const Shape& stored, uint64_t part,
+                                  const Shape& shape) {
+  const StoredTensor& t = take(stored_name(role, layer), stored);
+  if (shape.cols() % info(t.view.type).block_elements != 0)
+    fail(ErrorKind::kUnsupported, "{}: tensor {} is {}, whose blocks do not divide into its {} parts",
+         checkpoint_.path().string(), stored_name(role, layer), stretto::name(t.view.type), stored[0]);
+  WeightSlice slice{.source = t.view, .first_row = part * shape.rows(), .n_rows = shape.rows()};
+  slice.source.shape = Shape{stored.elements() / shape.cols(), shape.cols()};
+  return record(fmt::format("{}.{}", role, part), layer, shape, {.as_f32 = true}, {slice});
+}
+
 WeightId ModelReader::expert_weight(std::string_view role, int layer, const Shape& shape) {
   if (pattern(role).find("{e}") == std::string_view::npos) return weight(role, layer, shape);
   std::vector<WeightSlice> slices;

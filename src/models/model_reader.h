@@ -71,6 +71,8 @@ class ModelReader {
   // `fused_rows` rows in all. The result is named `role`.
   WeightId weight_rows(std::string_view role, std::string_view fused_role, int layer, const Shape& shape,
                        uint64_t first_row, uint64_t fused_rows, const Layout& layout);
+  // Part `part` of a stored tensor [n_parts, ...] that holds a weight of the given shape for each, widened to F32.
+  WeightId weight_part(std::string_view role, int layer, const Shape& stored, uint64_t part, const Shape& shape);
   // Stacked experts [n_experts, n_out, n_in], stored so or expert by expert.
   WeightId expert_weight(std::string_view role, int layer, const Shape& shape);
   // Half `part` (0 or 1) of each expert of a fused [n_experts, 2 * n_out, n_in].

@@ -57,7 +57,7 @@ Model load_model(const Checkpoint& checkpoint, const ModelOptions& options) {
   ModelReader reader(checkpoint, std::string(architecture.name), architecture.deviations);
   Model model;
   model.spec = architecture.read_spec(reader);
-  model.program = build_decoder(reader, model.spec, options.kv_type);
+  model.program = build_decoder(reader, model.spec, options.kv_type, options.swap);
   model.warnings = reader.finish(options.strictness);
   return model;
 }

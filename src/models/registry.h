@@ -15,6 +15,7 @@ namespace stretto {
 struct ModelOptions {
   DType kv_type = DType::kF16;  // encoding of the KV cache
   Strictness strictness = Strictness::kStrict;
+  SwapRecording swap = {};  // a hook for tests
 };
 
 // A model ready to be compiled: its program and what the engine needs to know about it.

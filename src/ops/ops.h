@@ -7,6 +7,7 @@
 
 #include "ops/add.h"
 #include "ops/attention.h"
+#include "ops/bank_ffn.h"
 #include "ops/embed.h"
 #include "ops/expert_linear.h"
 #include "ops/expert_sum.h"
@@ -21,13 +22,18 @@
 #include "ops/rope.h"
 #include "ops/rope_attention.h"
 #include "ops/router_top_k.h"
+#include "ops/state_rows.h"
+#include "ops/swap_collapse.h"
+#include "ops/swap_route.h"
+#include "ops/swap_write.h"
 #include "ops/take_outputs.h"
 
 namespace stretto {
 
 using Op = std::variant<Embed, RmsNorm, Linear, Add, GatedAct, Rope, KvAppend, Attention, TakeOutputs, RouterTopK,
-                        ExpertLinear, ExpertSum,                                      // primitive
-                        NormLinear, NormGateUp, LinearAdd, RopeAttention, MoeBlock>;  // fused
+                        ExpertLinear, ExpertSum, StateRead, StateWrite, SwapRoute, SwapWrite,
+                        SwapCollapse,                                                          // primitive
+                        NormLinear, NormGateUp, LinearAdd, RopeAttention, MoeBlock, BankFfn>;  // fused
 
 // Stands for any emitter when asking whether an op can be decomposed.
 struct AnyEmitter {

@@ -194,4 +194,21 @@ void interpret(Machine& m, const ExpertSum& op) {
     }
 }
 
+void interpret(Machine& m, const StateRead& op) {
+  const uint64_t width = m.tables()[op.state].width;
+  const std::vector<double>& state = m.state(op.state);
+  std::vector<double>& out = m.value(op.out);
+  for (size_t t = 0; t < m.step.tokens.size(); ++t)
+    for (uint64_t i = 0; i < width; ++i) {
+      const uint64_t position = m.step.position + t;
+      out[t * width + i] = position < op.lag ? 0 : state[(position - op.lag) * width + i];
+    }
+}
+
+void interpret(Machine& m, const StateWrite& op) {
+  const std::vector<double>& x = m.value(op.x);
+  const uint64_t first = m.step.position * m.tables()[op.state].width;
+  std::copy(x.begin(), x.end(), m.state(op.state).begin() + static_cast<int64_t>(first));
+}
+
 }  // namespace stretto::oracle

@@ -36,5 +36,12 @@ void interpret(Machine& m, const TakeOutputs& op);
 void interpret(Machine& m, const RouterTopK& op);
 void interpret(Machine& m, const ExpertLinear& op);
 void interpret(Machine& m, const ExpertSum& op);
+void interpret(Machine& m, const StateRead& op);
+void interpret(Machine& m, const StateWrite& op);
+
+// swap.cpp
+void interpret(Machine& m, const SwapRoute& op);
+void interpret(Machine& m, const SwapWrite& op);
+void interpret(Machine& m, const SwapCollapse& op);
 
 }  // namespace stretto::oracle

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "base/error.h"
 #include "oracle/interpret.h"
@@ -34,7 +36,15 @@ class OracleExecutable : public Executable {
       const ValueId id{static_cast<int32_t>(i)};
       machine_.value(id).assign(program_.tables[id].width * machine_.rows(id), 0.0);
     }
-    for (const Node& node : program_.nodes) std::visit([&](const auto& op) { run_op(op); }, node.op);
+    for (size_t i = 0; i < program_.nodes.size();) {
+      const size_t end = sequence_end(program_.nodes, i);
+      if (program_.nodes[i].sequential) {
+        run_sequence(i, end);
+      } else {
+        run_node(program_.nodes[i]);
+      }
+      i = end;
+    }
     const std::vector<double>& logits = machine_.value(program_.logits);
     logits_.assign(logits.begin(), logits.end());
     return logits_;
@@ -48,6 +58,31 @@ class OracleExecutable : public Executable {
   }
 
  private:
+  void run_node(const Node& node) {
+    std::visit([&](const auto& op) { run_op(op); }, node.op);
+  }
+
+  // Nodes begin .. end - 1 for one token after the other: meanwhile the values hold that token's row only.
+  void run_sequence(size_t begin, size_t end) {
+    const Step step = machine_.step;
+    std::vector<std::vector<double>> all = machine_.values;
+    for (size_t t = 0; t < step.tokens.size(); ++t) {
+      const auto rows = [&](size_t i) {  // of value i: its row of this token
+        const uint64_t width = program_.tables.values[i].width;
+        return std::span(all[i]).subspan(t * width, width);
+      };
+      machine_.step = {.tokens = step.tokens.subspan(t, 1), .position = step.position + t, .outputs = {}};
+      for (size_t i = 0; i < all.size(); ++i)
+        if (program_.tables.values[i].rows == Rows::kTokens) machine_.values[i].assign(rows(i).begin(), rows(i).end());
+      for (size_t n = begin; n < end; ++n) run_node(program_.nodes[n]);
+      for (size_t i = 0; i < all.size(); ++i)
+        if (program_.tables.values[i].rows == Rows::kTokens)
+          std::copy(machine_.values[i].begin(), machine_.values[i].end(), rows(i).begin());
+    }
+    machine_.step = step;
+    machine_.values = std::move(all);
+  }
+
   template <class T>
   void run_op(const T& op) {
     if constexpr (FusedOp<T>) {

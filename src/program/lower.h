@@ -35,7 +35,7 @@ class Lowering {
     if constexpr (HasKernel<Backend, T>) {
       if (Backend::supports(op, out_.tables)) {
         op.check(out_.tables);
-        out_.nodes.push_back({op, source_->role, source_->layer});
+        out_.nodes.push_back({op, source_->role, source_->layer, source_->sequential});
         return;
       }
     } else {

@@ -28,6 +28,20 @@ struct LifetimeVisitor : TensorVisitor {
   }
 };
 
+// What enters or leaves a run of nodes that is taken token by token lives throughout it: a later token still needs its
+// row of an input, an earlier one has written its row of an output. What stays inside is dead between tokens.
+void span_sequences(const std::vector<Node>& nodes, std::vector<Lifetime>& lives) {
+  for (size_t begin = 0; begin < nodes.size(); begin = sequence_end(nodes, begin)) {
+    if (!nodes[begin].sequential) continue;
+    const int first = static_cast<int>(begin), last = static_cast<int>(sequence_end(nodes, begin)) - 1;
+    for (Lifetime& l : lives) {
+      const bool enters = l.first < first && l.last >= first, leaves = l.last > last && l.first <= last;
+      if (enters) l.last = std::max(l.last, last);
+      if (leaves) l.first = std::min(l.first, first);
+    }
+  }
+}
+
 struct Placed {
   uint64_t begin, end;
   Lifetime life;
@@ -60,6 +74,19 @@ struct PhaseVisitor : TensorVisitor {
   void state_out(std::string_view, StateId& id) { writes.push_back(&state_phase[static_cast<size_t>(id.index)]); }
 };
 
+// A sequential node reads its weights anew for every token.
+Cost cost_of(const Program& program, const Node& node, const StepShape& step) {
+  return std::visit(
+      [&](const auto& op) {
+        if (!node.sequential) return op.cost(program.tables, step);
+        Cost sum;
+        for (uint64_t t = 0; t < step.n_tokens; ++t)
+          sum += op.cost(program.tables, {.n_tokens = 1, .n_outputs = 0, .position = step.position + t});
+        return sum;
+      },
+      node.op);
+}
+
 }  // namespace
 
 BufferPlan plan_buffers(const Program& program, const StepShape& largest_step) {
@@ -71,6 +98,7 @@ BufferPlan plan_buffers(const Program& program, const StepShape& largest_step) {
   }
   // The logits are read after the last op.
   visitor.lives[static_cast<size_t>(program.logits.index)].last = visitor.node;
+  span_sequences(program.nodes, visitor.lives);
 
   std::vector<size_t> order;
   for (size_t i = 0; i < visitor.lives.size(); ++i)
@@ -123,7 +151,7 @@ Accounting account(const Program& program, const StepShape& step) {
     a.phase.push_back(phases.needs + 1);
     for (int* written : phases.writes) *written = a.phase.back();
     a.n_phases = std::max(a.n_phases, a.phase.back());
-    a.per_node.push_back(std::visit([&](const auto& op) { return op.cost(program.tables, step); }, node.op));
+    a.per_node.push_back(cost_of(program, node, step));
     a.total += a.per_node.back();
   }
   return a;

@@ -49,7 +49,22 @@ struct OrderCheck : TensorVisitor {
   }
 };
 
+// Only what has a row per token can be taken token by token.
+struct TokenRowsCheck : TensorVisitor {
+  const Tables* tables = nullptr;
+  void in(std::string_view, ValueId& id) {
+    if (id) CHECK((*tables)[id].rows == Rows::kTokens);
+  }
+  void out(std::string_view label, ValueId& id) { in(label, id); }
+};
+
 }  // namespace
+
+size_t sequence_end(const std::vector<Node>& nodes, size_t first) {
+  size_t end = first + 1;
+  while (nodes[first].sequential && end < nodes.size() && nodes[end].sequential) ++end;
+  return end;
+}
 
 void Program::check() const {
   CHECK(bindings.size() == tables.weights.size());
@@ -58,6 +73,10 @@ void Program::check() const {
   for (const Node& node : nodes) {
     std::visit([&](const auto& op) { op.check(tables); }, node.op);
     visit_tensors(node.op, order);
+    if (!node.sequential) continue;
+    TokenRowsCheck rows;
+    rows.tables = &tables;
+    visit_tensors(node.op, rows);
   }
   CHECK(logits && order.written[static_cast<size_t>(logits.index)]);
   CHECK(tables[logits].rows == Rows::kOutputs);
@@ -81,7 +100,7 @@ StateId Recorder::state(StateInfo info) {
 
 void Recorder::emit(std::string role, Op op) {
   std::visit([&](const auto& o) { o.check(program_.tables); }, op);
-  program_.nodes.push_back({std::move(op), std::move(role), layer_});
+  program_.nodes.push_back({std::move(op), std::move(role), layer_, sequential_});
 }
 
 Program Recorder::finish(ValueId logits) {

@@ -45,6 +45,9 @@ struct Node {
   Op op;
   std::string role;  // what it does there: "attn_qkv", "ffn_down", "head"
   int layer = -1;    // -1: outside the layers
+  // A run of neighbouring sequential nodes is run token by token: all of it for the first token of a step, then all of
+  // it for the second. For what carries a state from token to token.
+  bool sequential = false;
 };
 
 struct Program {
@@ -67,13 +70,18 @@ class Recorder {
   WeightId weight(WeightInfo info, WeightBinding binding);
   StateId state(StateInfo info);
   void set_layer(int layer) { layer_ = layer; }
+  void set_sequential(bool sequential) { sequential_ = sequential; }  // of the nodes emitted from here on
   void emit(std::string role, Op op);
   Program finish(ValueId logits);
 
  private:
   Program program_;
   int layer_ = -1;
+  bool sequential_ = false;
 };
+
+// The end of the run of sequential nodes that `first` begins; first + 1 when that node is not sequential.
+size_t sequence_end(const std::vector<Node>& nodes, size_t first);
 
 // The tensors of any op, in the order the op lists them.
 template <class Visitor>

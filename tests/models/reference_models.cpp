@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "checkpoint/safetensors.h"
 
@@ -46,7 +47,9 @@ std::string ReferenceCase::expected_path() const {
 
 const std::vector<ReferenceCase>& hf_cases() {
   static const std::vector<ReferenceCase> kCases = {
-      {"hf/llama"}, {"hf/mistral"}, {"hf/qwen3"}, {"hf/qwen3_moe"}, {"hf/swap_ffn_baseline"}};
+      {"hf/llama"},     {"hf/mistral"},           {"hf/qwen3"},
+                                                    {"hf/qwen3_moe"}, {"hf/swap_ffn_baseline"}, {"hf/swap_ffn_hybrid"},
+                                                    {"hf/swap_ffn_carried"}};
   return kCases;
 }
 
@@ -63,8 +66,12 @@ Expected read_expected(const ReferenceCase& c) {
           .logits = read<float>(file, "logits"),
           .greedy_prompt = read<int32_t>(file, "greedy_prompt"),
           .greedy_tokens = read<int32_t>(file, "greedy_tokens"),
-          .greedy_margin = read<float>(file, "greedy_margin")};
+          .greedy_margin = read<float>(file, "greedy_margin"),
+          .decision_margin = read<float>(file, "decision_margin"),
+          .stream_map = read<int32_t>(file, "stream_map")};
 }
+
+bool has_swap_layers(const ReferenceCase& c) { return !read_expected(c).stream_map.empty(); }
 
 std::vector<float> logits_of(const ReferenceCase& c, const Backend& backend, const std::vector<int32_t>& tokens,
                              uint64_t chunk, const ModelOptions& options) {
@@ -75,6 +82,23 @@ std::vector<float> logits_of(const ReferenceCase& c, const Backend& backend, con
   session.append_all_logits(tokens, size, [&](uint64_t first, std::span<const float> rows) {
     std::copy(rows.begin(), rows.end(), out.begin() + static_cast<int64_t>(first * session.vocab_size()));
   });
+  return out;
+}
+
+std::vector<float> swap_recording(const ReferenceCase& c, const Backend& backend, const std::vector<int32_t>& tokens,
+                                  uint64_t chunk, ModelOptions options) {
+  options.swap.trace = true;
+  const uint64_t size = chunk == 0 ? tokens.size() : chunk;
+  const Loaded l = load(c, backend, tokens.size(), size, options);
+  std::vector<float> out;
+  std::vector<int32_t> outputs(size);
+  std::iota(outputs.begin(), outputs.end(), 0);
+  for (uint64_t done = 0; done < tokens.size(); done += size) {
+    const uint64_t n = std::min<uint64_t>(size, tokens.size() - done);
+    const auto rows = l.executable->run(
+        {.tokens = std::span(tokens).subspan(done, n), .position = done, .outputs = std::span(outputs).first(n)});
+    out.insert(out.end(), rows.begin(), rows.end());
+  }
   return out;
 }
 

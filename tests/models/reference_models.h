@@ -26,13 +26,23 @@ struct Expected {
   std::vector<float> logits;    // [T, vocab]
   std::vector<int32_t> greedy_prompt, greedy_tokens;
   std::vector<float> greedy_margin;
+  std::vector<float> decision_margin;  // of swap layers: [T, n_events + 1]
+  std::vector<int32_t> stream_map;     // [T]
   size_t vocab() const { return logits.size() / tokens.size(); }
 };
 Expected read_expected(const ReferenceCase& c);
 
+// Whether the model has layers that decide (docs/swap-ffn.md).
+bool has_swap_layers(const ReferenceCase& c);
+
 // Logits of every position, `chunk` tokens per step (0: all at once).
 std::vector<float> logits_of(const ReferenceCase& c, const Backend& backend, const std::vector<int32_t>& tokens,
                              uint64_t chunk, const ModelOptions& options = {});
+
+// The recording (ops/swap_streams.h) of what the swap layers decide, a row per position, in steps of `chunk` tokens
+// (0: all at once). Decisions may be forced by `options`.
+std::vector<float> swap_recording(const ReferenceCase& c, const Backend& backend, const std::vector<int32_t>& tokens,
+                                  uint64_t chunk, ModelOptions options);
 
 std::vector<int32_t> greedy(const ReferenceCase& c, const Backend& backend, const std::vector<int32_t>& prompt,
                             size_t n);

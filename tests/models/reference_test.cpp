@@ -44,16 +44,29 @@ std::vector<std::string> tuned_isas() {
   return isas.empty() ? std::vector<std::string>{""} : isas;
 }
 
+// The decisions of swap layers, from the oracle: with a rounded cache a near tie may fall to the other side, and then
+// the logits differ by more than rounding. Their free run is in swap_test.cpp.
+std::vector<float> recording_of(const ReferenceCase& c, const std::vector<int32_t>& tokens) {
+  if (!has_swap_layers(c)) return {};
+  return swap_recording(c, *make_oracle_backend(), tokens, 32, {});
+}
+
 TEST_P(Reference, CpuMatchesWholeAndInChunks) {
   const Expected expected = read_expected(GetParam());
   const std::string& name = GetParam().name;
+  const std::vector<float> recording = recording_of(GetParam(), expected.tokens);
+  const uint64_t n = expected.tokens.size();
+  ModelOptions options;
+  if (!recording.empty())
+    options.swap.forced = {DType::kF32, Shape{n, recording.size() / n}, std::as_bytes(std::span(recording))};
   for (const std::string& isa : tuned_isas()) {
     for (const uint64_t chunk : {uint64_t{0}, uint64_t{1}, uint64_t{7}}) {
-      const auto got = logits_of(GetParam(), *make_cpu_backend({.isa = isa}), expected.tokens, chunk);
+      const auto got = logits_of(GetParam(), *make_cpu_backend({.isa = isa}), expected.tokens, chunk, options);
       if (is_int8(name)) {
         EXPECT_LE(median_kl(got, expected.logits, expected.vocab()), kInt8MedianKl) << isa << " chunk " << chunk;
       } else {
-        const double bound = name.starts_with("hf/") ? kCpuHfBound : kCpuF16Bound;
+        // The sixteen FFN steps of a swap layer enlarge what rounding the cache to F16 does.
+        const double bound = name.starts_with("hf/") && recording.empty() ? kCpuHfBound : kCpuF16Bound;
         EXPECT_LE(range_error(got, expected.logits), bound) << isa << " chunk " << chunk;
       }
     }

@@ -39,6 +39,8 @@ class CaseBuilder {
   ValueId input(uint64_t width, DType exact_in = DType::kF32);
   WeightId weight(DType type, Shape shape);
   StateId cache(DType type, uint64_t width);
+  StateId rows(DType type, uint64_t width) { return recorder_.state({"rows", type, Growth::kPerPosition, width}); }
+  void set_sequential(bool sequential) { recorder_.set_sequential(sequential); }
   ValueId value(uint64_t width, DType type = DType::kF32, Rows rows = Rows::kTokens) {
     return recorder_.value("v", width, rows, type);
   }

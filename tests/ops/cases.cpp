@@ -4,6 +4,7 @@
 
 #include "formats/activation.h"
 #include "formats/formats.h"
+#include "ops/swap_cases.h"
 
 namespace stretto::test {
 namespace {
@@ -299,6 +300,7 @@ const std::vector<OpCase>& op_cases() {
     add_attention(out);
     add_router(out);
     add_experts(out);
+    add_swap_cases(out);
     return out;
   }();
   return cases;

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 # The families whose tests exist; a new architecture adds its names here. --all makes every one that has a manifest.
-HF_MODELS = ["llama", "mistral", "qwen3", "qwen3_moe", "swap_ffn_baseline"]
+HF_MODELS = ["llama", "mistral", "qwen3", "qwen3_moe", "swap_ffn_baseline", "swap_ffn_hybrid", "swap_ffn_carried"]
 GGUF_FAMILIES = ["llama", "qwen3", "qwen3moe"]
 
 TOOLS = Path(__file__).resolve().parent

@@ -12,7 +12,17 @@ ValueId attention_block(ModelReader& reader, const DecoderSpec& spec, int layer,
 // Gated FFN (dense or experts) with its norm and residual.
 ValueId ffn_block(ModelReader& reader, const DecoderSpec& spec, int layer, ValueId x);
 
-// The whole decoder; `kv_type` is the encoding of the cache.
-Program build_decoder(ModelReader& reader, const DecoderSpec& spec, DType kv_type);
+// What records and forces the decisions of all swap layers; both absent unless a test asks.
+struct SwapHookIds {
+  WeightId forced;
+  StateId trace;
+};
+
+// The swap module of layer spec.swap.layers[index] with its norm and residual.
+ValueId swap_block(ModelReader& reader, const DecoderSpec& spec, uint64_t index, ValueId x, const SwapHookIds& hooks);
+
+// The whole decoder; `kv_type` is the encoding of the cache. Throws Error(kBadArgument) for a recording that does not
+// fit the model.
+Program build_decoder(ModelReader& reader, const DecoderSpec& spec, DType kv_type, const SwapRecording& recording);
 
 }  // namespace stretto
