@@ -33,7 +33,7 @@ int run_command_line(int argc, char** argv) {
   app.set_version_flag("-v,--version", std::string("stretto ") + kVersion);
   int exit_code = 0;
   for (const Command add : {add_run, add_chat, add_bench, add_profile, add_plan, add_inspect, add_tokenize,
-                            add_template, add_logits, add_perplexity, add_doctor})
+                            add_template, add_logits, add_perplexity, add_doctor, add_convert})
     add(app, exit_code);
   RewrittenArguments rewritten = rewrite_arguments({argv + 1, argv + argc});
   const std::vector<std::string> words = rewritten.arguments;

@@ -23,6 +23,7 @@ void add_template(CLI::App& app, int& exit_code);
 void add_bench(CLI::App& app, int& exit_code);
 void add_chat(CLI::App& app, int& exit_code);
 void add_doctor(CLI::App& app, int& exit_code);
+void add_convert(CLI::App& app, int& exit_code);
 void add_perplexity(CLI::App& app, int& exit_code);
 
 struct ModelFlags {

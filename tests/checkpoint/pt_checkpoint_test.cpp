@@ -45,7 +45,7 @@ const std::string kSix = floats({0, 1, 2, 3, 4, 5});
 
 // What the message of each bad case must say.
 const std::map<std::string, std::string> kMessages = {
-    {"os_system", "os.system"},
+    {"os_system", "posix.system"},
     {"eval", "eval"},
     {"getattr", "getattr"},
     {"stack_global", "not allowed"},

@@ -1,0 +1,52 @@
+// stretto convert: a swap-FFN checkpoint, as its training wrote it, becomes a GGUF file.
+
+#include "base/error.h"
+#include "checkpoint/pt_checkpoint.h"
+#include "model_flags.h"
+#include "models/swap_ffn_gguf.h"
+#include "program/print.h"
+#include "terminal.h"
+
+namespace stretto::app {
+namespace {
+
+struct ConvertOptions {
+  std::string from, to;
+  bool skip_storage_crc = false;
+  bool quiet = false;
+};
+
+bool is_pickled(const std::filesystem::path& path) {
+  const std::string extension = path.extension().string();
+  return extension == ".pt" || extension == ".pth" || extension == ".bin";
+}
+
+void run_convert(const ConvertOptions& o) {
+  const std::filesystem::path to(o.to);
+  if (to.extension() != ".gguf")
+    fail(ErrorKind::kBadArgument, "-o {}: the result is a GGUF file; give it the extension .gguf", o.to);
+  const auto checkpoint =
+      is_pickled(o.from) ? open_pt(o.from, {.verify_storages = !o.skip_storage_crc}) : open_checkpoint(o.from);
+  for (const std::string& w : checkpoint->warnings()) remark("warning: " + w);
+  const GgufSummary summary = write_swap_ffn_gguf(*checkpoint, to);
+  if (checkpoint->side_file("tokenizer.json"))
+    remark("warning: the tokenizer of the folder is not taken along; the file takes token ids");
+  remark(fmt::format("wrote {}: {} tensors, {}", o.to, summary.n_tensors, human_bytes(summary.n_bytes)));
+}
+
+}  // namespace
+
+void add_convert(CLI::App& app, int&) {
+  auto o = std::make_shared<ConvertOptions>();
+  CLI::App* c = app.add_subcommand("convert", "a swap-FFN checkpoint (.pt, or a folder) to a GGUF file");
+  c->add_option("model,-m,--model", o->from, "a .pt file of torch.save, or a folder with config.json")->required();
+  c->add_option("-o,--output", o->to, "the GGUF file to write")->required();
+  c->add_flag("--skip-storage-crc", o->skip_storage_crc, ".pt: for writers that leave the storages' checksums out");
+  c->add_flag("-q,--quiet", o->quiet, "no remarks on stderr (errors still appear)");
+  c->callback([o] {
+    set_quiet(o->quiet);
+    run_convert(*o);
+  });
+}
+
+}  // namespace stretto::app
