@@ -4,9 +4,11 @@
     seeds.py DIRECTORY
 """
 import base64
+import io
 import json
 import struct
 import sys
+import zipfile
 from pathlib import Path
 
 DATA = Path(__file__).resolve().parents[1] / "tests" / "data"
@@ -22,6 +24,23 @@ def safetensors():
     for case in json.loads((DATA / "container_cases.json").read_text())["cases"]:
         if case["kind"] == "safetensors":
             yield case["name"], bytes.fromhex(case["hex"])
+
+
+def pt():
+    for case in json.loads((DATA / "container_cases.json").read_text())["cases"]:
+        if case["kind"] == "pt":
+            yield case["name"], bytes.fromhex(case["hex"])
+
+
+def pickle():
+    files = list(pt()) + [(path.stem, path.read_bytes()) for path in (DATA / "pt").glob("*.pt")]
+    for name, data in files:
+        try:
+            archive = zipfile.ZipFile(io.BytesIO(data))
+            member = next(n for n in archive.namelist() if n.endswith("/data.pkl"))
+            yield name, archive.read(member)
+        except (zipfile.BadZipFile, StopIteration):  # meant to be no archive
+            continue
 
 
 def config():
@@ -74,7 +93,8 @@ def tokenizer_model():
     yield "tekken", json.dumps({"config": config, "vocab": vocab}).encode()
 
 
-SEEDS = {"tokenizer_model": tokenizer_model, "jinja": jinja, "gguf": gguf, "safetensors": safetensors, "config": config}
+SEEDS = {"tokenizer_model": tokenizer_model, "jinja": jinja, "gguf": gguf, "safetensors": safetensors, "config": config,
+         "pickle": pickle, "pt": pt}
 
 
 def main():

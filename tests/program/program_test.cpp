@@ -134,6 +134,86 @@ TEST(Account, AttentionCountsWhatIsVisible) {
   EXPECT_EQ(full.cost(r.tables(), {.position = 999}).state_bytes, 100U * 2 * 64);
 }
 
+// A running sum: sequential nodes between an input and a use of their result.
+struct RunningSum {
+  OpProgram p;
+  Program program;
+  ValueId x, sum, doubled;
+  RunningSum() {
+    Recorder& r = p.recorder();
+    x = p.input(8, std::vector<float>(8, 1.0F));
+    sum = r.value("sum", 8);
+    doubled = r.value("doubled", 8);
+    const ValueId before = r.value("before", 8), again = r.value("again", 8);
+    const StateId state = r.state({"sums", DType::kF32, Growth::kPerPosition, 8});
+    r.set_sequential(true);
+    r.emit("read", StateRead{.state = state, .out = before, .lag = 1});
+    r.emit("add", Add{.a = x, .b = before, .out = again});
+    r.emit("norm", RmsNorm{.x = again, .weight = {}, .out = sum, .group = 8, .eps = 1e-6F});
+    r.emit("write", StateWrite{.x = sum, .state = state});
+    r.set_sequential(false);
+    r.emit("twice", Add{.a = sum, .b = sum, .out = doubled});
+    program = p.finish(doubled);
+  }
+};
+
+TEST(Sequential, LoweringKeepsTheMark) {
+  const RunningSum s;
+  const Program program = lower<PrimitiveOnly>(s.program);
+  ASSERT_TRUE(program.nodes[1].sequential);
+  EXPECT_EQ(sequence_end(program.nodes, 0), 1U);
+  EXPECT_EQ(sequence_end(program.nodes, 1), 5U);
+  EXPECT_EQ(sequence_end(program.nodes, 5), 6U);
+}
+
+// A later token's row of an input must not be overwritten by an earlier token's temporaries.
+TEST(Sequential, WhatEntersOrLeavesLivesThroughout) {
+  const RunningSum s;
+  const StepShape step{.n_tokens = 4, .n_outputs = 4};
+  const BufferPlan plan = plan_buffers(s.program, step);
+  const auto apart = [&](ValueId a, ValueId b) {
+    const auto i = static_cast<size_t>(a.index), k = static_cast<size_t>(b.index);
+    const uint64_t bytes = value_bytes(s.program.tables, a, step);
+    return plan.offset[i] + bytes <= plan.offset[k] || plan.offset[k] + bytes <= plan.offset[i];
+  };
+  EXPECT_TRUE(apart(s.x, s.sum));
+}
+
+TEST(Sequential, WeightsAreReadAnewForEveryToken) {
+  OpProgram p;
+  Recorder& r = p.recorder();
+  const ValueId x = p.input(8, std::vector<float>(8, 1.0F)), out = r.value("out", 8);
+  r.set_sequential(true);
+  r.emit("linear", Linear{.x = x, .w = p.weight(Shape{8, 8}, std::vector<float>(64, 1.0F)), .bias = {}, .out = out});
+  r.set_sequential(false);
+  const Program program = p.finish(out);
+  EXPECT_EQ(account(program, {.n_tokens = 5, .n_outputs = 5}).per_node[1].weight_bytes, 5U * 64 * 4);
+  EXPECT_EQ(account(program, {}).per_node[1].weight_bytes, 64U * 4);
+}
+
+TEST(BankFfn, DecomposesIntoPrimitivesAndCostsNoMore) {
+  OpProgram p;
+  Recorder& r = p.recorder();
+  const ValueId x = p.input(8, std::vector<float>(8, 1.0F)), logits = p.input(3, {1, 2, 3});
+  const ValueId bank = r.value("bank", 1, Rows::kTokens, DType::kI32), out = r.value("out", 8);
+  r.emit("route", RouterTopK{.logits = logits, .ids = bank, .weights = r.value("w", 1), .top_k = 1});
+  const auto weight = [&](const Shape& shape) { return p.weight(shape, std::vector<float>(shape.elements(), 0.1F)); };
+  r.emit("ffn", BankFfn{.x = x,
+                        .bank = bank,
+                        .norm = weight(Shape{8}),
+                        .w_gate = weight(Shape{3, 16, 8}),
+                        .w_up = weight(Shape{3, 16, 8}),
+                        .w_down = weight(Shape{3, 8, 16}),
+                        .out = out,
+                        .eps = 1e-6F});
+  const Program program = p.finish(out), expanded = lower<PrimitiveOnly>(program);
+  EXPECT_EQ(expanded.nodes.size(), program.nodes.size() + 5);
+  const Accounting fused = account(program, {}), apart = account(expanded, {});
+  EXPECT_EQ(fused.total.weight_bytes, apart.total.weight_bytes);
+  EXPECT_LT(fused.total.activation_bytes, apart.total.activation_bytes);
+  EXPECT_EQ(fused.per_node[3].weight_bytes, (8U + 3 * 16 * 8) * 4);
+}
+
 TEST(Binding, InterleavedRowsComeOutHalfSplit) {
   // Two heads of four rows of one value; stored rows are 2i + s, wanted s * 2 + i.
   const std::vector<float> stored = {0, 1, 2, 3, 4, 5, 6, 7};
