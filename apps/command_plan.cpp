@@ -55,8 +55,9 @@ std::string spec_text(const DecoderSpec& s) {
   out += s.moe.n_experts == 0 ? fmt::format("ffn {}", s.d_ff)
                               : fmt::format("experts {} of {}, {} wide", s.moe.top_k, s.moe.n_experts, s.moe.d_ff);
   if (!s.swap.layers.empty())
-    out += fmt::format("\nswap layers {}: {} banks, {} events of {} FFN steps, memory {}", fmt::join(s.swap.layers, ", "),
-                       s.swap.n_banks, s.swap.n_events, s.swap.k_ffn, s.swap.token_local ? "token-local" : "carried");
+    out +=
+        fmt::format("\nswap layers {}: {} banks, {} events of {} FFN steps, memory {}", fmt::join(s.swap.layers, ", "),
+                    s.swap.n_banks, s.swap.n_events, s.swap.k_ffn, s.swap.token_local ? "token-local" : "carried");
   return out + fmt::format("\nvocabulary {}, context {}, rms eps {:g}{}{}{}", s.vocab_size, s.context_length, s.rms_eps,
                            s.tied ? ", tied head" : "", s.qk_norm ? ", q/k norm" : "",
                            s.window != 0 ? fmt::format(", window {}", s.window) : std::string());

@@ -1,5 +1,5 @@
-// Any bytes as the pickle of a .pt file. What is accepted must hold together: every reference inside, every tensor inside
-// its storage, no container inside itself.
+// Any bytes as the pickle of a .pt file. What is accepted must hold together: every reference inside, every tensor
+// inside its storage, no container inside itself.
 #include "checkpoint/pickle.h"
 #include "fuzz/input.h"
 

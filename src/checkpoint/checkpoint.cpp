@@ -51,7 +51,8 @@ std::unique_ptr<Checkpoint> open_file(const fs::path& path, const OpenOptions& o
   if (extension == ".safetensors") return open_safetensors_model(path, options);
   for (const std::string_view pickled : {".bin", ".pt", ".pth"}) {
     if (extension == pickled) {
-      fail(ErrorKind::kUnsupported, "{}: pickled weights are not run; `stretto convert` reads those of swap-FFN models, from others save them "
+      fail(ErrorKind::kUnsupported,
+           "{}: pickled weights are not run; `stretto convert` reads those of swap-FFN models, from others save them "
            "as safetensors beside a config.json",
            path.string());
     }

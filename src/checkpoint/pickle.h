@@ -53,8 +53,8 @@ struct PickleStorage {
 // A strided view whose last element lies in its storage.
 struct PickleTensor {
   size_t storage = 0;
-  uint64_t offset = 0;                  // elements
-  std::vector<uint64_t> size, stride;   // elements, at most 16 dimensions
+  uint64_t offset = 0;                 // elements
+  std::vector<uint64_t> size, stride;  // elements, at most 16 dimensions
 };
 
 struct Pickle {

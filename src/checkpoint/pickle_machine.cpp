@@ -235,7 +235,8 @@ bool PickleMachine::step_container(uint8_t op) {
   };
   const auto append = [this](const std::vector<PickleId>& items, PickleKind kind) {
     const PickleId container = top();
-    if (value(container).kind != kind) refuse("items are added to what is no {}", kind == PickleKind::kList ? "list" : "set");
+    if (value(container).kind != kind)
+      refuse("items are added to what is no {}", kind == PickleKind::kList ? "list" : "set");
     for (const PickleId item : items) put(container, item);
     return true;
   };

@@ -25,11 +25,11 @@ class PickleMachine {
   bool step_container(uint8_t op);
   bool step_object(uint8_t op);
   template <class T>
-  T number();                        // little-endian
-  void count_string(uint64_t n);     // against the limit of all strings
-  std::string text(uint64_t n);      // the next n bytes
+  T number();                     // little-endian
+  void count_string(uint64_t n);  // against the limit of all strings
+  std::string text(uint64_t n);   // the next n bytes
   std::string utf8(uint64_t n);
-  std::string line();                // up to a line feed
+  std::string line();  // up to a line feed
   PickleId add(PickleValue value);
   void push(PickleId id);
   void push_int(int64_t v) { push(add({.kind = PickleKind::kInt, .integer = v, .text = {}, .items = {}})); }

@@ -24,9 +24,7 @@ void PickleMachine::push_global(const std::string& name) {
   push(add({.kind = PickleKind::kGlobal, .integer = index_of(*entry), .text = name, .items = {}}));
 }
 
-void PickleMachine::push_dict() {
-  push(add({.kind = PickleKind::kDict, .ordered = true, .text = {}, .items = {}}));
-}
+void PickleMachine::push_dict() { push(add({.kind = PickleKind::kDict, .ordered = true, .text = {}, .items = {}})); }
 
 void PickleMachine::reduce(PickleId callable, PickleId arguments) {
   if (value(callable).kind != PickleKind::kGlobal) refuse("what is called is no global");
@@ -45,7 +43,8 @@ void PickleMachine::reduce(PickleId callable, PickleId arguments) {
     case PickleGlobal::kRebuildParameterWithState:
       return push_parameter(args, 4);
     case PickleGlobal::kSize: {
-      const bool fits = args.size() == 1 && (value(args[0]).kind == PickleKind::kTuple || value(args[0]).kind == PickleKind::kList);
+      const bool fits =
+          args.size() == 1 && (value(args[0]).kind == PickleKind::kTuple || value(args[0]).kind == PickleKind::kList);
       if (!fits || value(args[0]).items.size() > kMaxRank)
         refuse("torch.Size of what is no tuple of at most {}", kMaxRank);
       return push_tuple(value(args[0]).items);
@@ -135,8 +134,7 @@ void PickleMachine::push_tensor(const std::vector<PickleId>& args) {
   require_empty_dict(args[5], "the hooks of a tensor");
   if (args.size() == 7 && value(args[6]).kind != PickleKind::kNone && value(args[6]).kind != PickleKind::kDict)
     refuse("the metadata of a tensor is no dict");
-  if (t.size.size() != t.stride.size())
-    refuse("a tensor of {} sizes and {} strides", t.size.size(), t.stride.size());
+  if (t.size.size() != t.stride.size()) refuse("a tensor of {} sizes and {} strides", t.size.size(), t.stride.size());
   const PickleStorage& storage = out_.storages[t.storage];
   uint64_t last = t.offset;
   bool empty = false;

@@ -19,7 +19,7 @@ struct PtOptions {
 
 // What a .pt file holds.
 struct PtContent {
-  std::vector<StoredTensor> tensors;  // views into the file, or into `copies`
+  std::vector<StoredTensor> tensors;                 // views into the file, or into `copies`
   std::vector<std::unique_ptr<std::byte[]>> copies;  // of tensors that do not lie contiguously
   Metadata config{/*from_json=*/true};  // the checkpoint's `config`, nested dicts as dotted keys; empty when absent
   std::vector<std::string> warnings;

@@ -69,9 +69,8 @@ uint64_t find_end(const Reader& r) {
 Directory read_end(const Reader& r) {
   const uint64_t end = find_end(r);
   if (r.at<uint16_t>(end + 4) != 0 || r.at<uint16_t>(end + 6) != 0) r.refuse("an archive in several parts");
-  Directory d{.offset = r.at<uint32_t>(end + 16),
-              .bytes = r.at<uint32_t>(end + 12),
-              .n_members = r.at<uint16_t>(end + 10)};
+  Directory d{
+      .offset = r.at<uint32_t>(end + 16), .bytes = r.at<uint32_t>(end + 12), .n_members = r.at<uint16_t>(end + 10)};
   if (r.at<uint16_t>(end + 8) != d.n_members) r.refuse("an archive in several parts");
   uint64_t limit = end;
   if (end >= kLocatorBytes && r.at<uint32_t>(end - kLocatorBytes) == kLocator64Signature) {

@@ -1,5 +1,5 @@
-// StateRead, StateWrite, SwapRoute, SwapWrite, SwapCollapse: rows of tokens divided among the threads. An event's logits
-// are a dozen short dot products beside the megabytes of its bank, so one thread makes them all.
+// StateRead, StateWrite, SwapRoute, SwapWrite, SwapCollapse: rows of tokens divided among the threads. An event's
+// logits are a dozen short dot products beside the megabytes of its bank, so one thread makes them all.
 #include <cmath>
 #include <cstring>
 

@@ -30,8 +30,8 @@ struct SwapSpec {
 
 // For tests of swap layers: see SwapHooks in ops/swap_streams.h.
 struct SwapRecording {
-  bool trace = false;             // the program's result is the recording of each position, not logits
-  TensorView forced = {};         // F32 [positions, columns]: take the decisions from here; must outlive the model
+  bool trace = false;      // the program's result is the recording of each position, not logits
+  TensorView forced = {};  // F32 [positions, columns]: take the decisions from here; must outlive the model
 };
 
 struct DecoderSpec {

@@ -41,14 +41,16 @@ class Conversion {
     put("attention.head_count_kv", spec_.n_kv_heads);
     put("vocab_size", spec_.vocab_size);
     add(m, "attention.layer_norm_rms_epsilon", MetaValue::f32(spec_.rms_eps));
-    add(m, "rope.freq_base", MetaValue::f32(static_cast<float>(from_.metadata().get_float("rope_theta").value_or(10000))));
+    add(m, "rope.freq_base",
+        MetaValue::f32(static_cast<float>(from_.metadata().get_float("rope_theta").value_or(10000))));
     add(m, "swap.layers", {MetaType::kArray, MetaType::kU32, spec_.swap.layers});
     if (!spec_.swap.layers.empty()) {
       put("swap.n_banks", spec_.swap.n_banks);
       put("swap.n_events", spec_.swap.n_events);
       put("swap.k_ffn", spec_.swap.k_ffn);
     }
-    if (const auto tau = from_.metadata().get_float("tau")) add(m, "swap.tau", MetaValue::f32(static_cast<float>(*tau)));
+    if (const auto tau = from_.metadata().get_float("tau"))
+      add(m, "swap.tau", MetaValue::f32(static_cast<float>(*tau)));
     for (const char* key : {"use_hard", "use_ste"})
       if (const auto v = from_.metadata().get_bool(key)) add(m, std::string("swap.") + key, MetaValue::boolean(*v));
     add(m, "swap.token_local", MetaValue::boolean(spec_.swap.token_local));

@@ -13,17 +13,17 @@ namespace stretto {
 
 struct SwapRoute {
   static constexpr std::string_view kName = "SwapRoute";
-  ValueId v;        // [tokens, d]
-  ValueId ram;      // [tokens, 4 d], absent: zeros
-  ValueId streams;  // [tokens, kStreamFields] I32, absent: zeros
-  bool first = false;               // v is new; otherwise it is what was written last and has the exponent of that row
-  WeightId norm;                    // [d]
-  WeightId router, router_bias;     // [n_banks, d] F32, [n_banks]
-  WeightId switches, switch_bias;   // [6, d] F32, [6]
-  WeightId read, read_bias;         // [1, d] F32, [1]
-  ValueId out;                      // [tokens, d]
-  ValueId bank;                     // [tokens, 1] I32
-  ValueId streams_out;              // [tokens, kStreamFields] I32; row map & 3 has the exponent of out
+  ValueId v;                       // [tokens, d]
+  ValueId ram;                     // [tokens, 4 d], absent: zeros
+  ValueId streams;                 // [tokens, kStreamFields] I32, absent: zeros
+  bool first = false;              // v is new; otherwise it is what was written last and has the exponent of that row
+  WeightId norm;                   // [d]
+  WeightId router, router_bias;    // [n_banks, d] F32, [n_banks]
+  WeightId switches, switch_bias;  // [6, d] F32, [6]
+  WeightId read, read_bias;        // [1, d] F32, [1]
+  ValueId out;                     // [tokens, d]
+  ValueId bank;                    // [tokens, 1] I32
+  ValueId streams_out;             // [tokens, kStreamFields] I32; row map & 3 has the exponent of out
   float eps = 0;
   SwapHooks hooks;
 

@@ -6,12 +6,12 @@
 
 namespace stretto {
 
-inline constexpr uint64_t kStreams = 4;       // rows of memory, and streams that point at them
-inline constexpr uint64_t kSwitches = 6;      // of the Benes network on four positions
+inline constexpr uint64_t kStreams = 4;        // rows of memory, and streams that point at them
+inline constexpr uint64_t kSwitches = 6;       // of the Benes network on four positions
 inline constexpr uint8_t kStreamOrder = 0xE4;  // the map in which stream i points at row i
 
-// Where a token's streams stand, a value [tokens, kStreamFields] I32 whose zeros are the beginning: the map, exclusive-or
-// kStreamOrder, then an exponent per row. A row stands for ram * 2^exponent.
+// Where a token's streams stand, a value [tokens, kStreamFields] I32 whose zeros are the beginning: the map,
+// exclusive-or kStreamOrder, then an exponent per row. A row stands for ram * 2^exponent.
 //
 // The definition lets rows grow without bound (carried along random layers they grow fourfold per token, beyond float32
 // after 68). A backend that computes in float32 keeps the largest element of what it writes below 2^kRowBits and counts

@@ -42,9 +42,8 @@ std::string storage(std::string_view type, std::string_view key, int64_t n) {
 }
 std::string tensor(const std::string& storage, int64_t offset, const std::vector<int64_t>& size,
                    const std::vector<int64_t>& stride) {
-  return call(global("torch._utils", "_rebuild_tensor_v2"),
-              {storage, integer(offset), integers(size), integers(stride), "\x89",
-               call(global("collections", "OrderedDict"), {})});
+  return call(global("torch._utils", "_rebuild_tensor_v2"), {storage, integer(offset), integers(size), integers(stride),
+                                                             "\x89", call(global("collections", "OrderedDict"), {})});
 }
 std::string whole(const std::string& value) { return std::string(kProto) + value + "."; }
 

@@ -13,8 +13,8 @@ std::string little_endian(uint64_t value, int n_bytes);
 // Opcodes of protocol 2, one after the other.
 namespace pickled {
 inline constexpr std::string_view kProto("\x80\x02", 2);
-std::string text(std::string_view s);                    // BINUNICODE
-std::string integer(int64_t v);                          // LONG1 of eight bytes
+std::string text(std::string_view s);  // BINUNICODE
+std::string integer(int64_t v);        // LONG1 of eight bytes
 std::string global(std::string_view module, std::string_view name);
 std::string tuple(const std::vector<std::string>& items);
 std::string dict(const std::vector<std::string>& keys_and_values);
@@ -31,10 +31,10 @@ struct ZipEntry {
   std::string data;
   uint16_t method = 0;
   uint16_t flags = 0;
-  uint32_t crc_change = 0;     // exclusive-or'ed to the checksum
+  uint32_t crc_change = 0;      // exclusive-or'ed to the checksum
   std::string local_name = {};  // another name in the local header
   std::string extra = {};       // of the local header
-  int64_t size_change = 0;     // added to both sizes in the directory
+  int64_t size_change = 0;      // added to both sizes in the directory
 };
 std::string zip_of(const std::vector<ZipEntry>& entries, const std::string& comment = {});
 

@@ -15,8 +15,8 @@ namespace {
 using test::error_of;
 using test::expect_contains;
 using test::pt_of;
-using test::ZipEntry;
 using test::zip_of;
+using test::ZipEntry;
 using namespace test::pickled;
 
 std::string from_hex(const std::string& hex) {
@@ -111,8 +111,9 @@ std::string weight(int64_t n = 6) { return tensor(storage("FloatStorage", "0", n
 
 TEST(PtCheckpoint, StateDictsWhereverTheyAre) {
   const std::string state = dict({text("module._orig_mod.w"), weight()});
-  for (const std::string& top : {state, dict({text("step"), integer(1), text("model"), state}),
-                                 dict({text("epoch"), "N", text("module"), dict({text("a"), "N", text("state_dict"), state})})}) {
+  for (const std::string& top :
+       {state, dict({text("step"), integer(1), text("model"), state}),
+        dict({text("epoch"), "N", text("module"), dict({text("a"), "N", text("state_dict"), state})})}) {
     const std::string file = pt_of(whole(top), {kSix});
     const PtContent content = parse_pt(test::as_bytes(file), "x.pt");
     ASSERT_EQ(content.tensors.size(), 1U);
@@ -127,9 +128,10 @@ TEST(PtCheckpoint, StateDictsWhereverTheyAre) {
 TEST(PtCheckpoint, ConfigBecomesMetadata) {
   const std::string config =
       dict({text("d"), integer(64), text("eps"), "G\x3f\xf8" + std::string(6, '\0'), text("hard"), "\x88", text("neg"),
-            integer(-3), text("name"), text("x"), text("layers"), "](" + integer(1) + integer(3) + "e", text("none"), "N",
-            text("in"), dict({text("b"), integer(7)})});
-  const std::string file = pt_of(whole(dict({text("model_state_dict"), dict({text("w"), weight()}), text("config"), config})), {kSix});
+            integer(-3), text("name"), text("x"), text("layers"), "](" + integer(1) + integer(3) + "e", text("none"),
+            "N", text("in"), dict({text("b"), integer(7)})});
+  const std::string file =
+      pt_of(whole(dict({text("model_state_dict"), dict({text("w"), weight()}), text("config"), config})), {kSix});
   const PtContent content = parse_pt(test::as_bytes(file), "x.pt");
   EXPECT_EQ(content.config.get_uint("d"), 64U);
   EXPECT_EQ(content.config.get_float("eps"), 1.5);
@@ -152,10 +154,10 @@ TEST(PtCheckpoint, ViewsThatAreNotContiguousAreCopied) {
   EXPECT_EQ(values(2, {2, 3}, {1, 0}), (std::vector<float>{2, 2, 2, 3, 3, 3}));
   EXPECT_EQ(values(5, {1, 1}, {17, 9}), (std::vector<float>{5}));
   EXPECT_EQ(values(0, {1, 1, 2, 1, 3}, {9, 9, 3, 9, 1}), (std::vector<float>{0, 1, 2, 3, 4, 5}));
-  const std::string huge = pt_of(whole(dict({text("w"), tensor(s, 0, {1 << 20, 1 << 20, 1 << 20}, {0, 0, 0})})), {kSix});
+  const std::string huge =
+      pt_of(whole(dict({text("w"), tensor(s, 0, {1 << 20, 1 << 20, 1 << 20}, {0, 0, 0})})), {kSix});
   expect_contains(refusal(huge), "its view of 1152921504606846976 elements is too large");
-  const std::string overflow =
-      pt_of(whole(dict({text("w"), tensor(s, 0, {INT64_MAX, INT64_MAX}, {0, 0})})), {kSix});
+  const std::string overflow = pt_of(whole(dict({text("w"), tensor(s, 0, {INT64_MAX, INT64_MAX}, {0, 0})})), {kSix});
   expect_contains(refusal(overflow), "overflows 64 bits");
 }
 
@@ -163,8 +165,9 @@ TEST(PtCheckpoint, StoragesAreCheckedAgainstTheArchive) {
   const std::string pickle = whole(dict({text("w"), weight()}));
   expect_contains(refusal(pt_of(pickle, {})), "its storage m/data/0 is missing");
   expect_contains(refusal(pt_of(pickle, {kSix.substr(1)})), "has 23 bytes, too few for 6 elements of F32");
-  expect_contains(refusal(pt_of(whole(dict({text("w"), tensor(storage("DoubleStorage", "0", 6), 0, {6}, {1})})), {kSix})),
-                  "too few for 6 elements of F64");
+  expect_contains(
+      refusal(pt_of(whole(dict({text("w"), tensor(storage("DoubleStorage", "0", 6), 0, {6}, {1})})), {kSix})),
+      "too few for 6 elements of F64");
   const std::string overflow = whole(dict({text("w"), tensor(storage("DoubleStorage", "0", INT64_MAX), 0, {1}, {1})}));
   expect_contains(refusal(pt_of(overflow, {kSix})), "too few");
   const std::string damaged = zip_of({{"m/data.pkl", pickle}, {"m/data/0", kSix, 0, 0, 1}});
@@ -182,7 +185,10 @@ TEST(PtCheckpoint, ASharedConfigDoesNotMultiply) {
   std::string config = "}q\x01";
   for (int level = 0; level < 14; ++level) {
     std::string next = "}";
-    for (int i = 0; i < 8; ++i) next += text("k" + std::to_string(i)) + "h\x01" "s";
+    for (int i = 0; i < 8; ++i)
+      next += text("k" + std::to_string(i)) +
+              "h\x01"
+              "s";
     config += "0" + next + "q\x01";
   }
   const std::string file =

@@ -10,8 +10,8 @@ namespace {
 
 using test::error_of;
 using test::expect_contains;
-using test::ZipEntry;
 using test::zip_of;
+using test::ZipEntry;
 
 std::string refusal(const std::string& bytes) {
   const test::ExactCopy copy(bytes);
@@ -25,7 +25,8 @@ TEST(Crc32, PublishedCheckValue) {
 }
 
 TEST(Zip, MembersComeOutInOrder) {
-  const std::string bytes = zip_of({{"a/b", "hello"}, {"empty", ""}, {"padded", "xyz", 0, 0, 0, {}, "FB\x02\x00zz"}}, "a comment");
+  const std::string bytes =
+      zip_of({{"a/b", "hello"}, {"empty", ""}, {"padded", "xyz", 0, 0, 0, {}, "FB\x02\x00zz"}}, "a comment");
   const test::ExactCopy copy(bytes);
   const auto members = parse_zip(copy.bytes(), "x.pt");
   ASSERT_EQ(members.size(), 3U);
@@ -39,19 +40,20 @@ TEST(Zip, MembersComeOutInOrder) {
 TEST(Zip, SixtyFourBitRecordsAreRead) {
   // One member whose sizes and offset stand in extra fields, and a 64-bit end of directory.
   using test::little_endian;
-  const std::string data = "0123456789", sum = little_endian(crc32(test::as_bytes(data)), 4), full = little_endian(~0ULL, 4);
+  const std::string data = "0123456789", sum = little_endian(crc32(test::as_bytes(data)), 4),
+                    full = little_endian(~0ULL, 4);
   const std::string local = little_endian(0x04034b50, 4) + little_endian(0, 10) + sum + little_endian(10, 4) +
                             little_endian(10, 4) + little_endian(1, 2) + little_endian(0, 2) + "m" + data;
-  const std::string extra = little_endian(1, 2) + little_endian(24, 2) + little_endian(10, 8) + little_endian(10, 8) +
-                            little_endian(0, 8);
+  const std::string extra =
+      little_endian(1, 2) + little_endian(24, 2) + little_endian(10, 8) + little_endian(10, 8) + little_endian(0, 8);
   const std::string directory = little_endian(0x02014b50, 4) + little_endian(0, 12) + sum + full + full +
-                                little_endian(1, 2) + little_endian(extra.size(), 2) + little_endian(0, 10) + full + "m" +
-                                extra;
+                                little_endian(1, 2) + little_endian(extra.size(), 2) + little_endian(0, 10) + full +
+                                "m" + extra;
   const std::string end64 = little_endian(0x06064b50, 4) + little_endian(44, 8) + little_endian(0, 12) +
                             little_endian(1, 8) + little_endian(1, 8) + little_endian(directory.size(), 8) +
                             little_endian(local.size(), 8);
-  const std::string locator =
-      little_endian(0x07064b50, 4) + little_endian(0, 4) + little_endian(local.size() + directory.size(), 8) + little_endian(1, 4);
+  const std::string locator = little_endian(0x07064b50, 4) + little_endian(0, 4) +
+                              little_endian(local.size() + directory.size(), 8) + little_endian(1, 4);
   const std::string end = little_endian(0x06054b50, 4) + little_endian(0, 4) + little_endian(0xffff, 2) +
                           little_endian(0xffff, 2) + full + full + little_endian(0, 2);
   const std::string bytes = local + directory + end64 + locator + end;

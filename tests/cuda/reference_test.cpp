@@ -14,9 +14,7 @@ constexpr double kHfBound = 1e-3, kF16Bound = 2e-3, kInt8MedianKl = 1e-3;
 constexpr double kLargeStepBound = 1e-2;  // bf16 products
 
 // Mixtures of experts and swap layers are refused.
-bool is_dense(const ReferenceCase& c) {
-  return c.name.find("moe") == std::string::npos && !has_swap_layers(c);
-}
+bool is_dense(const ReferenceCase& c) { return c.name.find("moe") == std::string::npos && !has_swap_layers(c); }
 
 std::vector<ReferenceCase> dense_cases() {
   std::vector<ReferenceCase> out;

@@ -47,9 +47,8 @@ std::string ReferenceCase::expected_path() const {
 
 const std::vector<ReferenceCase>& hf_cases() {
   static const std::vector<ReferenceCase> kCases = {
-      {"hf/llama"},     {"hf/mistral"},           {"hf/qwen3"},
-                                                    {"hf/qwen3_moe"}, {"hf/swap_ffn_baseline"}, {"hf/swap_ffn_hybrid"},
-                                                    {"hf/swap_ffn_carried"}};
+      {"hf/llama"},           {"hf/mistral"},         {"hf/qwen3"}, {"hf/qwen3_moe"}, {"hf/swap_ffn_baseline"},
+      {"hf/swap_ffn_hybrid"}, {"hf/swap_ffn_carried"}};
   return kCases;
 }
 

@@ -168,7 +168,8 @@ void add_swap_cases(std::vector<OpCase>& out) {
                              {.d = 33, .d_ff = 20, .n_banks = 1, .n_events = 1, .k_ffn = 1, .carried = carried}, 1900));
   }
   out.push_back(layer_case("swap_layer_outgrows_float32",
-                           {.d = 24, .d_ff = 16, .n_events = 8, .k_ffn = 1, .carried = true, .steps = {90, 1, 9}}, 2000));
+                           {.d = 24, .d_ff = 16, .n_events = 8, .k_ffn = 1, .carried = true, .steps = {90, 1, 9}},
+                           2000));
 }
 
 }  // namespace stretto::test

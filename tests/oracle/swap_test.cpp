@@ -87,10 +87,8 @@ double bank_of(const std::vector<float>& bias) {
   Event e;
   e.router_bias = bias;
   const ValueId bank = e.emit(kRam).bank, y = e.p.recorder().value("y", 1);
-  e.p.recorder().emit("see", ExpertLinear{.x = e.route.v,
-                                          .w = e.p.weight(Shape{3, 1, 2}, {0, 0, 1, 0, 2, 0}),
-                                          .ids = bank,
-                                          .out = y});
+  e.p.recorder().emit(
+      "see", ExpertLinear{.x = e.route.v, .w = e.p.weight(Shape{3, 1, 2}, {0, 0, 1, 0, 2, 0}), .ids = bank, .out = y});
   return run(e.p.finish(y), 1)[0];
 }
 

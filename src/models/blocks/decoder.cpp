@@ -38,8 +38,8 @@ SwapHookIds swap_hooks(Recorder& rec, const DecoderSpec& spec, const SwapRecordi
                             {{{.source = recording.forced, .first_row = 0, .n_rows = shape.rows()}}});
   }
   if (recording.trace)
-    ids.trace = rec.state(
-        {.name = "swap_trace", .type = DType::kF32, .growth = Growth::kPerPosition, .width = columns});
+    ids.trace =
+        rec.state({.name = "swap_trace", .type = DType::kF32, .growth = Growth::kPerPosition, .width = columns});
   return ids;
 }
 

@@ -112,17 +112,16 @@ class SwapModule {
     const uint64_t d = spec_.d_model;
     const ModelReader::Layout f32{.as_f32 = true};
     const ValueId out = rec_.value("x_ffn", d);
-    rec_.emit("swap_collapse",
-              SwapCollapse{.v = v_,
-                           .ram = ram_,
-                           .streams = streams_,
-                           .residual = x,
-                           .norm = reader_.weight("swap_collapse_norm", layer_, Shape{d}),
-                           .w = reader_.weight("swap_collapse", layer_, Shape{kStreams, d}, f32),
-                           .bias = reader_.weight("swap_collapse.bias", layer_, Shape{kStreams}),
-                           .out = out,
-                           .eps = spec_.rms_eps,
-                           .hooks = hooks(swap_.n_events)});
+    rec_.emit("swap_collapse", SwapCollapse{.v = v_,
+                                            .ram = ram_,
+                                            .streams = streams_,
+                                            .residual = x,
+                                            .norm = reader_.weight("swap_collapse_norm", layer_, Shape{d}),
+                                            .w = reader_.weight("swap_collapse", layer_, Shape{kStreams, d}, f32),
+                                            .bias = reader_.weight("swap_collapse.bias", layer_, Shape{kStreams}),
+                                            .out = out,
+                                            .eps = spec_.rms_eps,
+                                            .hooks = hooks(swap_.n_events)});
     return out;
   }
 
