@@ -2,11 +2,11 @@
 // with those of bf16 products where a step is large enough for them.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cstring>
 
 #include "base/error.h"
 #include "cuda/device.h"
+#include "cuda/refused.h"
 #include "ops/cases.h"
 #include "ops/compare.h"
 #include "oracle/oracle_backend.h"
@@ -18,15 +18,6 @@ namespace {
 constexpr double kLargeStepLimit = 3e-5;
 // Results of a head of 64 or 128 are exponentials by the hardware's exp2: 2 units in the last place.
 constexpr double kRounding = 1e-11;
-
-// Experts and swap layers.
-bool is_refused(const OpCase& c) {
-  constexpr std::string_view kRefused[] = {"ExpertLinear", "RouterTopK", "MoeBlock",  "BankFfn",
-                                           "SwapRoute",    "StateRead",  "StateWrite"};
-  for (const Node& node : c.program.nodes)
-    if (std::ranges::find(kRefused, op_name(node.op)) != std::end(kRefused)) return true;
-  return false;
-}
 
 TEST(CudaOps, EveryCaseAgreesWithTheOracle) {
   SKIP_WITHOUT_DEVICE();
