@@ -163,7 +163,8 @@ class Worker {
       }
     }
   }
-  // The end of this thread's span of n items.
+  // The beginning and the end of this thread's span of n items.
+  uint64_t span_begin(uint64_t n) const { return span(n, thread_, n_threads_).first; }
   uint64_t span_end(uint64_t n) const { return span(n, thread_, n_threads_).second; }
   // All threads meet; afterwards each sees what the others wrote, and share() starts anew.
   void sync() {

@@ -71,6 +71,11 @@ bool supports(const ExpertSum&, const Tables&);
 void plan(const ExpertSum&, Planner&);
 void run(const ExpertSum&, const Machine&, Worker&);
 
+// bank_ffn.cpp
+bool supports(const BankFfn&, const Tables&);
+void plan(const BankFfn&, Planner&);
+void run(const BankFfn&, const Machine&, Worker&);
+
 // swap.cpp
 bool supports(const StateRead&, const Tables&);
 void plan(const StateRead&, Planner&);
