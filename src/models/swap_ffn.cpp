@@ -81,7 +81,7 @@ DecoderSpec read_swap_ffn(ModelReader& r) {
   s.rms_eps = static_cast<float>(r.find_number({"attention.layer_norm_rms_epsilon", "rms_eps"}).value_or(1e-5));
   s.vocab_size = r.uint({"vocab_size", "vocab_size"}, 1 << 22);
   s.context_length = r.find_uint({"context_length", "context_length"}).value_or(kDefaultContext);
-  if (s.n_layers == 0 || s.n_heads == 0 || s.n_kv_heads == 0 || s.n_heads % s.n_kv_heads != 0 ||
+  if (s.n_layers == 0 || s.d_ff == 0 || s.n_heads == 0 || s.n_kv_heads == 0 || s.n_heads % s.n_kv_heads != 0 ||
       s.d_model % s.n_heads != 0 || s.d_model / s.n_heads % 2 != 0)
     fail(ErrorKind::kInvalidModel, "swap-FFN: {} layers, {} heads, {} key/value heads, width {} do not fit together",
          s.n_layers, s.n_heads, s.n_kv_heads, s.d_model);
