@@ -1,10 +1,15 @@
 // Swap layers against the definition's own run: decisions, not only logits, and the hooks that record and force them.
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <numeric>
 
 #include "base/error.h"
+#include "checkpoint/safetensors.h"
 #include "cpu/cpu_backend.h"
 #include "models/reference_models.h"
 #include "oracle/oracle_backend.h"
@@ -127,6 +132,82 @@ TEST(Swap, RecordingsThatDoNotFitAreRefused) {
   rows.assign(kColumns, 0.0F);
   rows[kEvents] = 4;
   EXPECT_TRUE(refused("hf/swap_ffn_hybrid", {.forced = view(rows)}));
+}
+
+// The hybrid with its swap layer a second time, in place of the last layer, and with the given memory.
+class TwoSwapLayers {
+ public:
+  explicit TwoSwapLayers(bool token_local)
+      : folder_(std::filesystem::path(::testing::TempDir()) /
+                ("stretto_two_swaps_" + std::to_string(getpid()) + (token_local ? "_local" : "_carried"))) {
+    const auto hybrid = open_checkpoint(ReferenceCase{"hf/swap_ffn_hybrid"}.model_path());
+    std::vector<SafetensorsEntry> tensors;
+    const auto add = [&](const std::string& name, const TensorView& v) {
+      tensors.push_back({name, v.type, v.shape, v.bytes});
+    };
+    for (const StoredTensor& t : hybrid->tensors()) {
+      if (!t.name.starts_with("blocks.3.")) add(t.name, t.view);
+      if (t.name.starts_with("blocks.1.")) add("blocks.3." + t.name.substr(9), t.view);
+    }
+    std::filesystem::create_directories(folder_);
+    write_safetensors(folder_ / "model.safetensors", tensors);
+    std::ofstream(folder_ / "config.json")
+        << R"({"model_type": "swap_ffn", "d_model": 128, "n_layer": 4, "n_head": 8, "n_kv_head": 2, "d_ff": 256,
+               "vocab_size": 512, "rms_eps": 1e-05, "rope_theta": 10000.0, "n_banks": 4, "n_events": 8, "k_ffn": 2,
+               "swap_layers": [3, 1], "token_local": )"
+        << (token_local ? "true}" : "false}");
+  }
+  ~TwoSwapLayers() {
+    std::error_code ignored;
+    std::filesystem::remove_all(folder_, ignored);
+  }
+  TwoSwapLayers(const TwoSwapLayers&) = delete;
+  TwoSwapLayers& operator=(const TwoSwapLayers&) = delete;
+
+  // All rows of the result for `tokens`, in steps of `chunk`.
+  std::vector<float> run(const Backend& backend, const std::vector<int32_t>& tokens, uint64_t chunk,
+                         const ModelOptions& options) const {
+    const auto checkpoint = open_checkpoint(folder_.string());
+    const Model model = load_model(*checkpoint, options);
+    const auto executable =
+        backend.compile(model.program, {.n_ctx = tokens.size(), .max_tokens = chunk, .max_outputs = chunk});
+    std::vector<int32_t> outputs(chunk);
+    std::iota(outputs.begin(), outputs.end(), 0);
+    std::vector<float> out;
+    for (uint64_t done = 0; done < tokens.size(); done += chunk) {
+      const uint64_t n = std::min<uint64_t>(chunk, tokens.size() - done);
+      const auto rows = executable->run(
+          {.tokens = std::span(tokens).subspan(done, n), .position = done, .outputs = std::span(outputs).first(n)});
+      out.insert(out.end(), rows.begin(), rows.end());
+    }
+    return out;
+  }
+
+ private:
+  std::filesystem::path folder_;
+};
+
+TEST(Swap, TwoLayersHaveColumnsOfTheirOwn) {
+  std::vector<int32_t> tokens = read_expected(kCases[0]).tokens;
+  tokens.resize(20);  // carried rows of several layers are exact below 2^52
+  for (const bool token_local : {true, false}) {
+    const TwoSwapLayers model(token_local);
+    ModelOptions options = kExact;
+    options.swap.trace = true;
+    const auto oracle = make_oracle_backend(), cpu = make_cpu_backend({});
+    const std::vector<float> trace = model.run(*oracle, tokens, 20, options);
+    ASSERT_EQ(trace.size(), tokens.size() * 2 * kColumns);
+    // The two layers see different vectors, so they do not decide alike everywhere.
+    bool differ = false;
+    for (size_t t = 0; t < tokens.size(); ++t) differ |= trace[2 * t * kColumns] != trace[(2 * t + 1) * kColumns];
+    EXPECT_TRUE(differ);
+    options = kExact;
+    options.swap.forced = {DType::kF32, Shape{tokens.size(), 2 * kColumns}, std::as_bytes(std::span(trace))};
+    const std::vector<float> expected = model.run(*oracle, tokens, 20, kExact);
+    EXPECT_EQ(model.run(*oracle, tokens, 5, options), expected);
+    for (const uint64_t chunk : {1, 5, 20})
+      EXPECT_LE(range_error(model.run(*cpu, tokens, chunk, options), expected), 1e-5) << token_local << " " << chunk;
+  }
 }
 
 // A carried state belongs to its position: going back must give back what was there.
