@@ -93,12 +93,12 @@ Count count_thousand_tokens(Executable& executable) {
   const int32_t token = 1, output = 0;
   executable.run({.tokens = {&token, 1}, .position = 0, .outputs = {&output, 1}});
   executable.start_greedy(1, 0);
-  executable.next_greedy();
+  executable.next_token();
   n_allocations = {};
   counting = true;
   for (uint64_t i = 0; i < 500; ++i) executable.run({.tokens = {&token, 1}, .position = i, .outputs = {&output, 1}});
   executable.start_greedy(1, 500);
-  for (int i = 0; i < 500; ++i) executable.next_greedy();
+  for (int i = 0; i < 500; ++i) executable.next_token();
   counting = false;
   return n_allocations;
 }

@@ -112,7 +112,7 @@ TEST(CudaGuards, NoStepOfAModelLeavesItsBuffers) {
         position += n;
       }
       executable->start_greedy(1, position);
-      for (int i = 0; i < 20; ++i) got.push_back(static_cast<float>(executable->next_greedy()));
+      for (int i = 0; i < 20; ++i) got.push_back(static_cast<float>(executable->next_token()));
       position += 22;  // two steps may be under way
       const auto& device = dynamic_cast<const cuda::CudaExecutable&>(*executable);
       if (guard_bytes == 0) {
