@@ -9,8 +9,11 @@
 namespace stretto::cuda {
 namespace {
 
+constexpr uint32_t kMaxCounted = 256, kLastThread = kSampleThreads - 1;
+
 struct SortShared {
   unsigned long long rank[kMaxListed];
+  uint32_t place[kMaxCounted];
 };
 
 // What is left for the last block: the tokens with ranks in [lowest, end), from step `step` of the chain on.
@@ -23,10 +26,10 @@ struct Rest {
 };
 
 __device__ float adjusted_logit(const SampleParams& p, const SampleSettings& s, uint32_t i) {
-  float logit = p.logits[i];
-  if (s.biased) logit += p.bias[i];
+  float logit = __ldg(&p.logits[i]);
+  if (s.biased) logit += __ldg(&p.bias[i]);
   if (s.window == 0) return logit;
-  const int32_t n = p.counts[i];
+  const int32_t n = __ldg(&p.counts[i]);
   if (n == 0) return logit;
   const double wide = static_cast<double>(logit);
   const double scaled = wide <= 0 ? wide * s.repeat_penalty : wide / s.repeat_penalty;
@@ -34,8 +37,10 @@ __device__ float adjusted_logit(const SampleParams& p, const SampleSettings& s, 
 }
 
 // Keys of this thread's tokens; the largest rank of the block goes to the grid's.
-__device__ void write_keys(const SampleParams& p, const SampleSettings& settings, SampleShared& s) {
+__device__ void write_keys(const SampleParams& p, SampleShared& s) {
+  const SampleSettings& settings = *p.settings;
   uint64_t top = 0;
+#pragma unroll 2
   for (uint32_t i = blockIdx.x * kSampleThreads + threadIdx.x; i < p.n; i += gridDim.x * kSampleThreads) {
     const uint32_t key = key_of_logit(adjusted_logit(p, settings, i));
     p.keys[i] = key;
@@ -67,7 +72,7 @@ __device__ Place find_place(BinSearch& bins, SampleShared& s, const Alive& alive
   for (Digit digit;; digit.shift -= kDigitBits) {
     if (!filled) bins.fill(alive, digit, by_weight);
     filled = false;
-    const Tally all = bins.totals();
+    const Tally all = bins.totals(by_weight);
     if (digit.shift == kTopShift) {
       place.total = all;
       need = bound(all);
@@ -94,25 +99,26 @@ __device__ uint32_t lowest_key(const Alive& alive, double floor) {
 }
 
 // Runs the chain over the grid until few tokens are left.
-__device__ Rest narrow(const SampleParams& p, const SampleSettings& settings, SampleShared& s, BinSearch& bins) {
+__device__ Rest narrow(const SampleParams& p, SampleShared& s, BinSearch& bins, double uniform) {
+  const SampleSettings& settings = s.settings;
   Rest rest;
   rest.only_top = !settings.draws;
   if (!settings.draws) return rest;
   Alive alive;
   bins.fill(alive, {}, false);
-  alive.n = bins.totals().count;
-  alive.top = logit_of_key(key_of_rank(__ldcg(&p.words->top)));
+  alive.n = bins.totals(false).count;
+  const uint32_t top_key = key_of_rank(__ldcg(&p.words->top));
+  alive.divide(1, top_key);
   bool filled = true;
   for (; rest.step < settings.n_steps && alive.n > kMaxListed; ++rest.step) {
     const TokenChoice::Step step = settings.steps[rest.step];
     if (step.kind == ChoiceStep::kTemperature) {
-      alive.temperature = step.value;
+      alive.divide(step.value, top_key);
     } else if (step.kind == ChoiceStep::kMinP) {
-      alive.lowest = max(alive.lowest,
-                         rank_of(lowest_key(alive, alive.top / alive.temperature + step.value), (1u << kIdBits) - 1));
+      alive.lowest = max(alive.lowest, rank_of(lowest_key(alive, alive.top + step.value), (1u << kIdBits) - 1));
       bins.fill(alive, {}, false);
       filled = true;
-      alive.n = bins.totals().count;
+      alive.n = bins.totals(false).count;
     } else {
       const bool by_weight = step.kind == ChoiceStep::kTopP;
       if (!by_weight && step.value >= alive.n) continue;
@@ -129,7 +135,7 @@ __device__ Rest narrow(const SampleParams& p, const SampleSettings& settings, Sa
   rest.total = 0;
   rest.lowest = alive.lowest;
   if (alive.n <= kMaxListed) return rest;
-  if (threadIdx.x == 0) s.uniform = __ldcv(&p.uniforms[p.state->n_generated % p.mailbox_size]);
+  if (threadIdx.x == kLastThread) s.uniform = uniform;
   const Place place =
       find_place(bins, s, alive, true, false, false, [&](Tally all) { return weight_for_draw(s.uniform, all.weight); });
   rest.lowest = max(alive.lowest, place.lowest);
@@ -147,43 +153,57 @@ __device__ void list_tokens(const SampleParams& p, const Rest& rest) {
   }
 }
 
-// Falling order, n a power of two (bitonic).
-__device__ void sort_list(unsigned long long* rank, uint32_t n) {
-  for (uint32_t run = 2; run <= n; run *= 2) {
-    for (uint32_t step = run / 2; step > 0; step /= 2) {
-      __syncthreads();
-      const uint32_t i = threadIdx.x, other = i ^ step;
-      if (i >= n || other < i) continue;
-      const unsigned long long a = rank[i], b = rank[other];
-      if ((a < b) == ((i & run) == 0)) rank[i] = b, rank[other] = a;
+// Falling order. `size` is n's next power of two. Few tokens: each counts those before it, with as many threads as
+// there are; else bitonic.
+__device__ void sort_list(SortShared& s, uint32_t n, uint32_t size) {
+  const uint32_t i = threadIdx.x;
+  if (size <= kMaxCounted) {
+    const unsigned long long own = s.rank[i % size];
+    uint32_t before = 0;
+    for (uint32_t k = i / size; k < n; k += kSampleThreads / size) before += s.rank[k] > own ? 1 : 0;
+    if (i < size) s.place[i] = 0;
+    __syncthreads();
+    if (i % size < n) atomicAdd(&s.place[i % size], before);
+    __syncthreads();
+    if (i < n) s.rank[s.place[i]] = own;
+  } else {
+    for (uint32_t run = 2; run <= size; run *= 2) {
+      for (uint32_t step = run / 2; step > 0; step /= 2) {
+        const uint32_t other = i ^ step;
+        if (i < size && other > i) {
+          const unsigned long long a = s.rank[i], b = s.rank[other];
+          if ((a < b) == ((i & run) == 0)) s.rank[i] = b, s.rank[other] = a;
+        }
+        __syncthreads();
+      }
     }
   }
   __syncthreads();
 }
 
 // The rest of the chain and the draw, a token per thread in sorted order.
-__device__ int32_t choose_listed(const SampleParams& p, const SampleSettings& settings, const Rest& rest,
-                                 SampleShared& s, SortShared& sorted) {
+__device__ int32_t choose_listed(const SampleParams& p, const Rest& rest, SampleShared& s, SortShared& sorted) {
+  const SampleSettings& settings = s.settings;
   const uint32_t i = threadIdx.x;
   uint32_t n = __ldcg(&p.words->n_listed), size = 1;
   while (size < n) size *= 2;
   sorted.rank[i] = i < n ? __ldcg(&p.list[i]) : 0;
-  if (i == 0) s.uniform = __ldcv(&p.uniforms[p.state->n_generated % p.mailbox_size]);
-  sort_list(sorted.rank, size);
+  __syncthreads();
+  sort_list(sorted, n, size);
   if (n == 0) return 0;  // nothing finite: as the sampler of the engine
   Alive alive;
-  const uint32_t key = key_of_rank(sorted.rank[i]);
-  alive.top = logit_of_key(key_of_rank(__ldcg(&p.words->top)));
+  const uint32_t key = key_of_rank(sorted.rank[i]), top_key = key_of_rank(__ldcg(&p.words->top));
+  alive.divide(1, top_key);
   for (uint32_t k = 0; k < rest.step; ++k)
-    if (settings.steps[k].kind == ChoiceStep::kTemperature) alive.temperature = settings.steps[k].value;
+    if (settings.steps[k].kind == ChoiceStep::kTemperature) alive.divide(settings.steps[k].value, top_key);
   uint64_t total = rest.total;
   Tally all;
   for (uint32_t k = rest.step; k < settings.n_steps; ++k) {
     const TokenChoice::Step step = settings.steps[k];
-    if (step.kind == ChoiceStep::kTemperature) alive.temperature = step.value;
+    if (step.kind == ChoiceStep::kTemperature) alive.divide(step.value, top_key);
     if (step.kind == ChoiceStep::kTopK) n = static_cast<uint32_t>(min(static_cast<double>(n), step.value));
     if (step.kind == ChoiceStep::kMinP) {
-      const bool kept = i < n && (i == 0 || alive.value(key) >= alive.top / alive.temperature + step.value);
+      const bool kept = i < n && (i == 0 || alive.value(key) >= alive.top + step.value);
       n = static_cast<uint32_t>(__syncthreads_count(kept));
     }
     if (step.kind == ChoiceStep::kTopP) {
@@ -199,32 +219,46 @@ __device__ int32_t choose_listed(const SampleParams& p, const SampleSettings& se
   return id_of_rank(sorted.rank[min(drawn, n - 1)]);
 }
 
-// The token goes on into the next step, the window and the host's mailbox.
-__device__ void publish(const SampleParams& p, int32_t token) {
-  SampleSettings& s = *p.settings;
+// What the end of the step needs, asked for at its beginning. Returns the random number, to the last thread: it comes
+// from the host's memory and is waited for where it is used.
+__device__ double read_state(const SampleParams& p, SampleShared& s) {
+  const SampleSettings& settings = *p.settings;
+  if (threadIdx.x < sizeof(SampleSettings) / sizeof(uint32_t))
+    reinterpret_cast<uint32_t*>(&s.settings)[threadIdx.x] = reinterpret_cast<const uint32_t*>(&settings)[threadIdx.x];
+  if (threadIdx.x != kLastThread) return 0;
+  s.position = p.state->position;
+  s.n_generated = p.state->n_generated;
+  s.n_history = settings.n_history;
+  const bool leaves = settings.window > 0 && s.n_history >= settings.window;
+  s.leaving = leaves ? p.history[s.n_history - settings.window] : -1;
+  return settings.draws ? __ldcv(&p.uniforms[s.n_generated % p.mailbox_size]) : 0;
+}
+
+// The token goes on into the next step, the host's mailbox and the window.
+__device__ void publish(const SampleParams& p, const SampleShared& s, int32_t token) {
   delay_stores();
-  *p.token = token;
-  p.state->position += 1;
-  const uint32_t n = p.state->n_generated + 1;
-  p.state->n_generated = n;
+  const uint32_t n = s.n_generated + 1;
   p.mailbox[n % p.mailbox_size] = uint64_t{n} << 32 | static_cast<uint32_t>(token);
-  __threadfence_system();
-  if (s.window == 0) return;
+  *p.token = token;
+  p.state->position = s.position + 1;
+  p.state->n_generated = n;
+  if (s.settings.window == 0) return;
   p.history[s.n_history] = token;
-  p.counts[token] += 1;
-  if (s.window > 0 && s.n_history >= s.window) p.counts[p.history[s.n_history - s.window]] -= 1;
-  s.n_history += 1;
+  p.settings->n_history = s.n_history + 1;
+  atomicAdd(&p.counts[token], 1);
+  if (s.leaving >= 0) atomicAdd(&p.counts[s.leaving], -1);
 }
 
 __global__ void __launch_bounds__(kSampleThreads) sample_kernel(SampleParams p) {
   __shared__ SampleShared s;
   __shared__ SortShared sorted;
   wait_for_inputs();
-  const SampleSettings& settings = *p.settings;
-  write_keys(p, settings, s);
+  const double uniform = read_state(p, s);
+  write_keys(p, s);
   BinSearch bins(p, s);
-  const Rest rest = narrow(p, settings, s, bins);
+  const Rest rest = narrow(p, s, bins, uniform);
   if (!rest.only_top) list_tokens(p, rest);
+  if (threadIdx.x == kLastThread) s.uniform = uniform;
   __syncthreads();
   if (threadIdx.x == 0) {
     delay_stores();
@@ -235,9 +269,9 @@ __global__ void __launch_bounds__(kSampleThreads) sample_kernel(SampleParams p) 
   __syncthreads();
   if (!s.is_last) return;
   const uint64_t top = __ldcg(&p.words->top);
-  const int32_t token = !rest.only_top ? choose_listed(p, settings, rest, s, sorted) : top == 0 ? 0 : id_of_rank(top);
+  const int32_t token = !rest.only_top ? choose_listed(p, rest, s, sorted) : top == 0 ? 0 : id_of_rank(top);
   __syncthreads();
-  if (threadIdx.x == 0) publish(p, token);
+  if (threadIdx.x == 0) publish(p, s, token);
   const uint32_t n_sets = min(bins.n_filled(), kBinSets);
   for (uint32_t bin = threadIdx.x; bin < n_sets * kBins; bin += kSampleThreads) {
     p.bin_count[bin] = 0;

@@ -46,8 +46,12 @@ struct SampleShared {
   Tally warps[kSampleThreads / 32];
   Tally before, inside;
   uint32_t bin;
-  double uniform;
   bool is_last;
+  SampleSettings settings;
+  double uniform;
+  // Of the step before, for what follows the choice.
+  int32_t position, leaving;
+  uint32_t n_generated, n_history;
 };
 
 // Inclusive prefix sums over the threads of a block; `total` over all of them. Begins with a barrier.
@@ -93,10 +97,14 @@ __device__ __forceinline__ void grid_barrier(SampleWords* words, uint32_t n) {
 struct Alive {
   uint64_t lowest = 0;  // rank; those from it on are left
   uint32_t n = 0;
-  double top = 0;          // the largest logit, temperature left out
   double temperature = 1;  // divides the logits
+  double top = 0;          // the largest logit, divided
   __device__ double value(uint32_t key) const { return logit_of_key(key) / temperature; }
-  __device__ uint64_t weight(uint32_t key) const { return probability_weight(value(key) - top / temperature); }
+  __device__ uint64_t weight(uint32_t key) const { return probability_weight(value(key) - top); }
+  __device__ void divide(double by, uint32_t top_key) {
+    temperature = by;
+    top = value(top_key);
+  }
 };
 
 // The bins of one digit: of tokens whose rank begins with `prefix`, the digit from bit `shift` on.
@@ -132,10 +140,10 @@ class BinSearch {
   }
 
   // Sums over the bins of the last fill, from the largest digit on; each thread has two bins.
-  __device__ Tally totals() {
+  __device__ Tally totals(bool weighted) {
     const uint32_t set = (n_filled_ - 1) % kBinSets * kBins + kBins - 1 - 2 * threadIdx.x;
-    first_ = {__ldcg(&p_.bin_weight[set]), __ldcg(&p_.bin_count[set])};
-    second_ = {__ldcg(&p_.bin_weight[set - 1]), __ldcg(&p_.bin_count[set - 1])};
+    first_ = {weighted ? __ldcg(&p_.bin_weight[set]) : 0, __ldcg(&p_.bin_count[set])};
+    second_ = {weighted ? __ldcg(&p_.bin_weight[set - 1]) : 0, __ldcg(&p_.bin_count[set - 1])};
     Tally all;
     reached_ = scan_block(first_ + second_, s_.warps, all);
     return all;
