@@ -27,7 +27,7 @@ void CudaExecutable::launch_loop_step(bool sampled) {
 
 // The next step of the loop: its token is on the device, or will be.
 void CudaExecutable::run_loop_step() {
-  if (loop_samples_) sampler_.provide_uniform(n_launched_);
+  if (loop_samples_) sampler_.provide_uniforms(stream_.get(), n_launched_);
   ++n_launched_;
   if (how_.graph) return (loop_samples_ ? sampled_ : greedy_).replay(stream_.get());
   machine_.n_tokens = machine_.n_outputs = 1;

@@ -24,7 +24,7 @@ CudaExecutable::CudaExecutable(Program program, const CompileOptions& options, c
     : program_(std::move(program)),
       options_(options),
       how_(how),
-      sampler_(static_cast<uint32_t>(program_.tables[program_.logits].width), options.n_ctx, kMailboxSize) {
+      sampler_(static_cast<uint32_t>(program_.tables[program_.logits].width), options.n_ctx) {
   machine_.program = &program_;
   machine_.device = device;
   machine_.queue.stream = stream_.get();

@@ -9,7 +9,7 @@
 namespace stretto::cuda {
 namespace {
 
-constexpr uint32_t kMaxCounted = 256, kLastThread = kSampleThreads - 1;
+constexpr uint32_t kMaxCounted = 256;
 
 struct SortShared {
   unsigned long long rank[kMaxListed];
@@ -48,17 +48,18 @@ __device__ void write_keys(const SampleParams& p, SampleShared& s) {
   }
 #pragma unroll
   for (int mask = 16; mask > 0; mask /= 2) top = max(top, __shfl_xor_sync(0xffffffffu, top, mask));
-  if (threadIdx.x % 32 == 0) s.warps[threadIdx.x / 32].weight = top;
+  if (threadIdx.x % 32 == 0) s.warps[threadIdx.x / 32] = top;
   __syncthreads();
   if (threadIdx.x >= 32) return;
-  top = s.warps[threadIdx.x].weight;
+  top = s.warps[threadIdx.x];
 #pragma unroll
   for (int mask = 16; mask > 0; mask /= 2) top = max(top, __shfl_xor_sync(0xffffffffu, top, mask));
   if (threadIdx.x == 0) atomicMax(&p.words->top, static_cast<unsigned long long>(top));
 }
 
-// Where the tokens from the top reach a bound. `bound` gives it from the sum over all tokens left. Stops as soon as the
-// place is known to lie among few enough tokens: all from the top if `from_top`, else those of its bin.
+// Where the tokens from the top reach a bound. `bound` gives it from the sum over all tokens left. `filled`: the bins
+// of the first digit are, and their totals known. Stops as soon as the place is known to lie among few enough tokens:
+// all from the top if `from_top`, else those of its bin.
 struct Place {
   Tally total, above;        // above: before the bin
   uint64_t lowest = 0, end;  // ranks of the bin
@@ -71,8 +72,8 @@ __device__ Place find_place(BinSearch& bins, SampleShared& s, const Alive& alive
   uint64_t need = 0;
   for (Digit digit;; digit.shift -= kDigitBits) {
     if (!filled) bins.fill(alive, digit, by_weight);
+    const Tally all = filled ? Tally{0, alive.n} : bins.totals(by_weight);
     filled = false;
-    const Tally all = bins.totals(by_weight);
     if (digit.shift == kTopShift) {
       place.total = all;
       need = bound(all);
@@ -99,7 +100,7 @@ __device__ uint32_t lowest_key(const Alive& alive, double floor) {
 }
 
 // Runs the chain over the grid until few tokens are left.
-__device__ Rest narrow(const SampleParams& p, SampleShared& s, BinSearch& bins, double uniform) {
+__device__ Rest narrow(const SampleParams& p, SampleShared& s, BinSearch& bins) {
   const SampleSettings& settings = s.settings;
   Rest rest;
   rest.only_top = !settings.draws;
@@ -135,7 +136,6 @@ __device__ Rest narrow(const SampleParams& p, SampleShared& s, BinSearch& bins, 
   rest.total = 0;
   rest.lowest = alive.lowest;
   if (alive.n <= kMaxListed) return rest;
-  if (threadIdx.x == kLastThread) s.uniform = uniform;
   const Place place =
       find_place(bins, s, alive, true, false, false, [&](Tally all) { return weight_for_draw(s.uniform, all.weight); });
   rest.lowest = max(alive.lowest, place.lowest);
@@ -197,7 +197,7 @@ __device__ int32_t choose_listed(const SampleParams& p, const Rest& rest, Sample
   for (uint32_t k = 0; k < rest.step; ++k)
     if (settings.steps[k].kind == ChoiceStep::kTemperature) alive.divide(settings.steps[k].value, top_key);
   uint64_t total = rest.total;
-  Tally all;
+  uint64_t all = 0;
   for (uint32_t k = rest.step; k < settings.n_steps; ++k) {
     const TokenChoice::Step step = settings.steps[k];
     if (step.kind == ChoiceStep::kTemperature) alive.divide(step.value, top_key);
@@ -207,31 +207,30 @@ __device__ int32_t choose_listed(const SampleParams& p, const Rest& rest, Sample
       n = static_cast<uint32_t>(__syncthreads_count(kept));
     }
     if (step.kind == ChoiceStep::kTopP) {
-      const Tally seen = scan_block({i < n ? alive.weight(key) : 0, 0}, s.warps, all);
-      const uint64_t need = weight_for_share(step.value, total != 0 ? total : all.weight);
-      n = min(n, 1 + static_cast<uint32_t>(__syncthreads_count(i < n && seen.weight < need)));
+      const uint64_t seen = scan_block(i < n ? alive.weight(key) : uint64_t{0}, s.warps, all);
+      const uint64_t need = weight_for_share(step.value, total != 0 ? total : all);
+      n = min(n, 1 + static_cast<uint32_t>(__syncthreads_count(i < n && seen < need)));
     }
     total = 0;
   }
-  const Tally seen = scan_block({i < n ? alive.weight(key) : 0, 0}, s.warps, all);
-  const uint64_t need = weight_for_draw(s.uniform, total != 0 ? total : all.weight);
-  const auto drawn = static_cast<uint32_t>(__syncthreads_count(i < n && rest.above + seen.weight < need));
+  const uint64_t seen = scan_block(i < n ? alive.weight(key) : uint64_t{0}, s.warps, all);
+  const uint64_t need = weight_for_draw(s.uniform, total != 0 ? total : all);
+  const auto drawn = static_cast<uint32_t>(__syncthreads_count(i < n && rest.above + seen < need));
   return id_of_rank(sorted.rank[min(drawn, n - 1)]);
 }
 
-// What the end of the step needs, asked for at its beginning. Returns the random number, to the last thread: it comes
-// from the host's memory and is waited for where it is used.
-__device__ double read_state(const SampleParams& p, SampleShared& s) {
+// What the end of the step needs, asked for at its beginning.
+__device__ void read_state(const SampleParams& p, SampleShared& s) {
   const SampleSettings& settings = *p.settings;
   if (threadIdx.x < sizeof(SampleSettings) / sizeof(uint32_t))
     reinterpret_cast<uint32_t*>(&s.settings)[threadIdx.x] = reinterpret_cast<const uint32_t*>(&settings)[threadIdx.x];
-  if (threadIdx.x != kLastThread) return 0;
+  if (threadIdx.x != kSampleThreads - 1) return;
   s.position = p.state->position;
   s.n_generated = p.state->n_generated;
+  s.uniform = p.uniforms[s.n_generated % kUniforms];
   s.n_history = settings.n_history;
   const bool leaves = settings.window > 0 && s.n_history >= settings.window;
   s.leaving = leaves ? p.history[s.n_history - settings.window] : -1;
-  return settings.draws ? __ldcv(&p.uniforms[s.n_generated % p.mailbox_size]) : 0;
 }
 
 // The token goes on into the next step, the host's mailbox and the window.
@@ -253,18 +252,15 @@ __global__ void __launch_bounds__(kSampleThreads) sample_kernel(SampleParams p) 
   __shared__ SampleShared s;
   __shared__ SortShared sorted;
   wait_for_inputs();
-  const double uniform = read_state(p, s);
+  read_state(p, s);
   write_keys(p, s);
   BinSearch bins(p, s);
-  const Rest rest = narrow(p, s, bins, uniform);
+  const Rest rest = narrow(p, s, bins);
   if (!rest.only_top) list_tokens(p, rest);
-  if (threadIdx.x == kLastThread) s.uniform = uniform;
   __syncthreads();
   if (threadIdx.x == 0) {
     delay_stores();
-    __threadfence();
-    s.is_last = atomicAdd(&p.words->n_done, 1) + 1 == gridDim.x;
-    __threadfence();
+    s.is_last = add_and_see(&p.words->n_done) == gridDim.x;
   }
   __syncthreads();
   if (!s.is_last) return;

@@ -15,6 +15,7 @@ namespace stretto::cuda {
 inline constexpr uint32_t kIdBits = 23;
 // Tokens that one block sorts and draws from.
 inline constexpr uint32_t kMaxListed = 1024;
+inline constexpr uint32_t kUniforms = 64;
 inline constexpr uint32_t kDigitBits = 11, kBins = 1U << kDigitBits, kBinSets = 3;
 
 // What a loop begins with; the sampler keeps `n_history` up.
@@ -46,7 +47,7 @@ struct SampleParams {
   unsigned long long* bin_weight = nullptr;  // [kBinSets][kBins], zero between launches
   uint32_t* bin_count = nullptr;             // [kBinSets][kBins], zero between launches
   SampleWords* words = nullptr;
-  const double* uniforms = nullptr;  // host memory: the number in [0, 1) of step i at i % mailbox_size
+  const double* uniforms = nullptr;  // [kUniforms]: the number in [0, 1) of step i at i % kUniforms
   // As in ArgMaxParams.
   int32_t* token = nullptr;
   StepState* state = nullptr;

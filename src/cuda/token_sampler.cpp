@@ -14,19 +14,18 @@ void send(cudaStream_t stream, void* to, const PinnedBuffer& from, uint64_t byte
 
 }  // namespace
 
-TokenSampler::TokenSampler(uint32_t vocab_size, uint64_t n_ctx, uint32_t mailbox_size)
+TokenSampler::TokenSampler(uint32_t vocab_size, uint64_t n_ctx)
     : vocab_size_(vocab_size),
-      mailbox_size_(mailbox_size),
       max_history_(n_ctx + 1),
       settings_(sizeof(SampleSettings), "sampling parameters"),
       bias_(vocab_size * sizeof(float), "logit bias"),
       counts_(vocab_size * sizeof(int32_t), "token counts"),
       history_(max_history_ * sizeof(int32_t), "recent tokens"),
-      uniforms_(mailbox_size * sizeof(double), "random numbers") {
+      uniforms_(kUniforms * sizeof(double), "random numbers") {
   CHECK(vocab_size <= kMaxWeights && vocab_size < (1U << kIdBits));
 }
 
-std::array<uint64_t, 9> TokenSampler::sizes() const {
+std::array<uint64_t, 10> TokenSampler::sizes() const {
   return {sizeof(SampleSettings),
           vocab_size_ * sizeof(float),
           vocab_size_ * sizeof(int32_t),
@@ -35,7 +34,8 @@ std::array<uint64_t, 9> TokenSampler::sizes() const {
           kMaxListed * sizeof(uint64_t),
           kBinSets * kBins * sizeof(uint64_t),
           kBinSets * kBins * sizeof(uint32_t),
-          sizeof(SampleWords)};
+          sizeof(SampleWords),
+          kUniforms * sizeof(double)};
 }
 
 void TokenSampler::place(Cursor& cursor) {
@@ -50,8 +50,7 @@ void TokenSampler::place(Cursor& cursor) {
   params_.bin_weight = reinterpret_cast<unsigned long long*>(cursor.take(size[6]));
   params_.bin_count = reinterpret_cast<uint32_t*>(cursor.take(size[7]));
   params_.words = reinterpret_cast<SampleWords*>(cursor.take(size[8]));
-  params_.uniforms = reinterpret_cast<const double*>(uniforms_.data());
-  params_.mailbox_size = mailbox_size_;
+  params_.uniforms = reinterpret_cast<const double*>(cursor.take(size[9]));
 }
 
 void TokenSampler::stage_bias(cudaStream_t stream, const TokenChoice& choice) {
@@ -94,10 +93,17 @@ void TokenSampler::begin(cudaStream_t stream, const TokenChoice& choice, uint64_
   if (choice.random != nullptr) random_ = *choice.random;
 }
 
-// As the sampler of the engine: 53 random bits.
-void TokenSampler::provide_uniform(uint64_t step) {
-  reinterpret_cast<volatile double*>(uniforms_.data())[step % mailbox_size_] =
-      static_cast<double>(random_() >> 11) * 0x1p-53;
+// Half of them at a time: the steps that read what is replaced lie at least as many steps back. 53 random bits, as the
+// sampler of the engine.
+void TokenSampler::provide_uniforms(cudaStream_t stream, uint64_t step) {
+  constexpr uint64_t kHalf = kUniforms / 2;
+  if (step % kHalf != 0) return;
+  const uint64_t first = step % kUniforms;
+  auto* const numbers = reinterpret_cast<double*>(uniforms_.data());
+  for (uint64_t i = 0; i < kHalf; ++i) numbers[first + i] = static_cast<double>(random_() >> 11) * 0x1p-53;
+  check_cuda(cudaMemcpyAsync(const_cast<double*>(params_.uniforms) + first, numbers + first, kHalf * sizeof(double),
+                             cudaMemcpyHostToDevice, stream),
+             "random numbers");
 }
 
 void TokenSampler::launch(Queue& queue, const DeviceShape& device, SampleParams out) const {
@@ -106,7 +112,7 @@ void TokenSampler::launch(Queue& queue, const DeviceShape& device, SampleParams 
   p.token = out.token;
   p.state = out.state;
   p.mailbox = out.mailbox;
-  CHECK(out.mailbox_size == mailbox_size_);
+  p.mailbox_size = out.mailbox_size;
   launch_sample(queue, device, p);
 }
 

@@ -84,7 +84,7 @@ std::vector<int32_t> on_host(const DrawCase& c, const std::vector<float>& logits
 // The chain alone, on logits that stay.
 class DeviceChain {
  public:
-  DeviceChain(uint32_t n, uint64_t n_ctx) : n_(n), sampler_(n, n_ctx, cuda::kMailboxSize) {
+  DeviceChain(uint32_t n, uint64_t n_ctx) : n_(n), sampler_(n, n_ctx) {
     check_cuda(cudaDeviceGetAttribute(&n_sm_, cudaDevAttrMultiProcessorCount, 0), "device");
     uint64_t bytes = 0;
     for (const uint64_t size : sampler_.sizes()) bytes += cuda::Cursor::rounded(size);
@@ -121,7 +121,7 @@ class DeviceChain {
 
  private:
   void launch() {
-    sampler_.provide_uniform(n_steps_++);
+    sampler_.provide_uniforms(stream_.get(), n_steps_++);
     auto* const state = reinterpret_cast<cuda::StepState*>(step_.data());
     sampler_.launch(queue_, {.n_sm = static_cast<uint32_t>(n_sm_)},
                     {.logits = reinterpret_cast<const float*>(logits_.data()),

@@ -43,7 +43,7 @@ struct SampleShared {
   // Weights of a bin in three parts of 15 bits: shared memory adds words natively. A part's sum over a block's share of
   // the tokens stays below 2^32.
   uint32_t count[kBins], part[3][kBins];
-  Tally warps[kSampleThreads / 32];
+  uint64_t warps[kSampleThreads / 32];
   Tally before, inside;
   uint32_t bin;
   bool is_last;
@@ -54,29 +54,41 @@ struct SampleShared {
   uint32_t n_generated, n_history;
 };
 
-// Inclusive prefix sums over the threads of a block; `total` over all of them. Begins with a barrier.
-__device__ __forceinline__ Tally scan_block(Tally own, Tally* warps, Tally& total) {
-  const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  __syncthreads();
+template <class T>
+__device__ __forceinline__ T scan_warp(T own) {
 #pragma unroll
   for (uint32_t step = 1; step < 32; step *= 2) {
-    const uint64_t weight = __shfl_up_sync(0xffffffffu, own.weight, step);
-    const uint32_t count = __shfl_up_sync(0xffffffffu, own.count, step);
-    if (lane >= step) own = own + Tally{weight, count};
+    const T before = __shfl_up_sync(0xffffffffu, own, step);
+    if (threadIdx.x % 32 >= step) own += before;
   }
+  return own;
+}
+
+// Inclusive prefix sums over the threads of a block; `total` over all of them. Begins with a barrier.
+template <class T>
+__device__ __forceinline__ T scan_block(T own, uint64_t* warps, T& total) {
+  const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  own = scan_warp(own);
+  __syncthreads();
   if (lane == 31) warps[warp] = own;
   __syncthreads();
-  Tally sum = warps[lane];
-#pragma unroll
-  for (uint32_t step = 1; step < 32; step *= 2) {
-    const uint64_t weight = __shfl_up_sync(0xffffffffu, sum.weight, step);
-    const uint32_t count = __shfl_up_sync(0xffffffffu, sum.count, step);
-    if (lane >= step) sum = sum + Tally{weight, count};
-  }
-  total = {__shfl_sync(0xffffffffu, sum.weight, 31), __shfl_sync(0xffffffffu, sum.count, 31)};
-  const uint32_t previous = warp == 0 ? 0 : warp - 1;
-  const Tally before = {__shfl_sync(0xffffffffu, sum.weight, previous), __shfl_sync(0xffffffffu, sum.count, previous)};
+  const T sum = scan_warp(static_cast<T>(warps[lane]));
+  total = __shfl_sync(0xffffffffu, sum, 31);
+  const T before = __shfl_sync(0xffffffffu, sum, warp == 0 ? 0 : warp - 1);
   return warp == 0 ? own : own + before;
+}
+
+// A count that many blocks add to and wait for, or look at: what a block wrote before it added is there for those who
+// see the sum.
+__device__ __forceinline__ uint32_t add_and_see(uint32_t* count) {
+  uint32_t before;
+  asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], 1;" : "=r"(before) : "l"(count) : "memory");
+  return before + 1;
+}
+__device__ __forceinline__ uint32_t see(const uint32_t* count) {
+  uint32_t now;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(now) : "l"(count) : "memory");
+  return now;
 }
 
 // All blocks of the grid; `n` counts the barriers from 1.
@@ -84,11 +96,9 @@ __device__ __forceinline__ void grid_barrier(SampleWords* words, uint32_t n) {
   __syncthreads();
   if (threadIdx.x == 0 && gridDim.x > 1) {
     delay_stores();
-    __threadfence();
-    atomicAdd(&words->n_barrier, 1);
-    while (*reinterpret_cast<volatile uint32_t*>(&words->n_barrier) < n * gridDim.x) {
-    }
-    __threadfence();
+    if (add_and_see(&words->n_barrier) < n * gridDim.x)
+      while (see(&words->n_barrier) < n * gridDim.x) {
+      }
   }
   __syncthreads();
 }
@@ -145,7 +155,8 @@ class BinSearch {
     first_ = {weighted ? __ldcg(&p_.bin_weight[set]) : 0, __ldcg(&p_.bin_count[set])};
     second_ = {weighted ? __ldcg(&p_.bin_weight[set - 1]) : 0, __ldcg(&p_.bin_count[set - 1])};
     Tally all;
-    reached_ = scan_block(first_ + second_, s_.warps, all);
+    reached_.count = scan_block(first_.count + second_.count, s_.warps, all.count);
+    if (weighted) reached_.weight = scan_block(first_.weight + second_.weight, s_.warps, all.weight);
     return all;
   }
 
