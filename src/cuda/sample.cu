@@ -278,6 +278,8 @@ __global__ void __launch_bounds__(kSampleThreads) sample_kernel(SampleParams p) 
 
 }  // namespace
 
+void prepare_sample(const DeviceShape& device) { prepare_kernel(&sample_kernel, device); }
+
 void launch_sample(Queue& queue, const DeviceShape& device, const SampleParams& params) {
   const uint32_t needed = (params.n + kSampleThreads - 1) / kSampleThreads;
   launch_cooperative_kernel(queue, &sample_kernel, dim3(needed < device.n_sm ? needed : device.n_sm), kSampleThreads,

@@ -54,6 +54,7 @@ struct SampleParams {
   volatile uint64_t* mailbox = nullptr;
   uint32_t mailbox_size = 0;
 };
+void prepare_sample(const DeviceShape& device);
 void launch_sample(Queue& queue, const DeviceShape& device, const SampleParams& params);
 
 }  // namespace stretto::cuda
