@@ -8,6 +8,8 @@
 namespace stretto::cuda {
 namespace {
 
+static_assert(kMaxWeights < (uint64_t{1} << kIdBits));
+
 void send(cudaStream_t stream, void* to, const PinnedBuffer& from, uint64_t bytes) {
   check_cuda(cudaMemcpyAsync(to, from.data(), bytes, cudaMemcpyHostToDevice, stream), "sampling parameters");
 }
@@ -22,7 +24,7 @@ TokenSampler::TokenSampler(uint32_t vocab_size, uint64_t n_ctx)
       counts_(vocab_size * sizeof(int32_t), "token counts"),
       history_(max_history_ * sizeof(int32_t), "recent tokens"),
       uniforms_(kUniforms * sizeof(double), "random numbers") {
-  CHECK(vocab_size <= kMaxWeights && vocab_size < (1U << kIdBits));
+  CHECK(vocab_size <= kMaxWeights);
 }
 
 std::array<uint64_t, 10> TokenSampler::sizes() const {
