@@ -65,6 +65,7 @@ void print_result(const RunOptions& o, const Generation& g, bool ids_only) {
                              {"tokens", g.tokens},
                              {"prompt_tokens", g.timings.prompt_n},
                              {"finish_reason", std::string(name(g.finish))},
+                             {"sampling", g.sampling},
                              {"timings", json_timings(g.timings)}}) +
               "\n");
   } else if (!ids_only && !g.text.ends_with("\n")) {
@@ -73,10 +74,12 @@ void print_result(const RunOptions& o, const Generation& g, bool ids_only) {
     print_out("\n");
   }
   const Timings& t = g.timings;
-  remark(fmt::format("prompt {} tokens in {:.1f} ms; {} tokens generated, {:.1f} tokens/s; first token after {:.1f} ms",
-                     t.prompt_n, t.prompt_ms, t.predicted_n,
-                     t.predicted_ms > 0 ? static_cast<double>(t.predicted_n) * 1e3 / t.predicted_ms : 0,
-                     t.first_token_ms));
+  remark(
+      fmt::format("prompt {} tokens in {:.1f} ms; {} tokens generated, {:.1f} tokens/s; first token after {:.1f} ms; "
+                  "chosen on the {}",
+                  t.prompt_n, t.prompt_ms, t.predicted_n,
+                  t.predicted_ms > 0 ? static_cast<double>(t.predicted_n) * 1e3 / t.predicted_ms : 0, t.first_token_ms,
+                  g.sampling));
 }
 
 // The context that the request needs, unless -c says otherwise.

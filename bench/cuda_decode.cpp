@@ -50,9 +50,9 @@ Variant parse(const std::string& text) {
 
 double us_per_token(Executable& executable, uint64_t depth, int n_tokens) {
   executable.start_greedy(1, depth);
-  executable.next_greedy();
+  executable.next_token();
   const auto start = std::chrono::steady_clock::now();
-  for (int i = 0; i < n_tokens; ++i) executable.next_greedy();
+  for (int i = 0; i < n_tokens; ++i) executable.next_token();
   const std::chrono::duration<double, std::micro> time = std::chrono::steady_clock::now() - start;
   return time.count() / n_tokens;
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "backend/instruments.h"
+#include "backend/token_choice.h"
 #include "program/program.h"
 
 namespace stretto {
@@ -46,7 +47,7 @@ class Executable {
   // Submissions by the host for those: 1 for a captured graph, the number of launches without.
   virtual uint64_t graph_launches_per_token() const { return 0; }
 
-  // Takes a decode step apart (backend/instruments.h). The state from options.position on is overwritten; a greedy loop
+  // Takes a decode step apart (backend/instruments.h). The state from options.position on is overwritten; a decode loop
   // ends. Nothing where the backend cannot. Throws Error only before the first step.
   virtual std::optional<Profile> profile(const ProfileOptions& options) {
     (void)options;
@@ -59,18 +60,20 @@ class Executable {
     return std::nullopt;
   }
 
-  // Greedy decoding without the caller in the loop: the device chooses each token (the largest logit, the lowest id on
-  // a tie) and goes on with it before the caller has seen it, at most two steps ahead and never beyond n_ctx.
-  // start_greedy runs `token` at `position` (both as in a step) and returns whether the backend can do this;
-  // next_greedy returns the token chosen after the last one consumed, and may be called n_ctx - position times. run(),
-  // start_greedy or stop_greedy ends the loop. Neither throws nor allocates.
-  virtual bool start_greedy(int32_t token, uint64_t position) {
-    (void)token, (void)position;
+  // Decoding without the caller in the loop: the device chooses each token as `choice` says and goes on with it before
+  // the caller has seen it, at most two steps ahead and never beyond n_ctx. start_decode runs `token` at `position`
+  // (both as in a step) and returns whether the backend can do this; next_token returns the token chosen after the last
+  // one consumed, and may be called n_ctx - position times. run(), start_decode or stop_decode ends the loop. None of
+  // them throws or allocates.
+  virtual bool start_decode(int32_t token, uint64_t position, const TokenChoice& choice) {
+    (void)token, (void)position, (void)choice;
     return false;
   }
-  virtual int32_t next_greedy() { return -1; }
+  virtual int32_t next_token() { return -1; }
   // Ends the loop at once: returns when the steps that were under way are done.
-  virtual void stop_greedy() {}
+  virtual void stop_decode() {}
+  // The largest logit, the lowest id on a tie.
+  bool start_greedy(int32_t token, uint64_t position) { return start_decode(token, position, {}); }
 };
 
 // The device's read bandwidth, measured pass by pass: on a machine that others use too it changes from second to

@@ -15,14 +15,16 @@
 namespace stretto::cuda {
 namespace {
 
-constexpr uint32_t kMailboxSize = 64;
 constexpr uint64_t kStateBytes = 256;  // of the step's block before its tokens: StepState, then the arg max's words
 
 }  // namespace
 
 CudaExecutable::CudaExecutable(Program program, const CompileOptions& options, const ExecutableOptions& how,
                                const DeviceShape& device)
-    : program_(std::move(program)), options_(options), how_(how) {
+    : program_(std::move(program)),
+      options_(options),
+      how_(how),
+      sampler_(static_cast<uint32_t>(program_.tables[program_.logits].width), options.n_ctx) {
   machine_.program = &program_;
   machine_.device = device;
   machine_.queue.stream = stream_.get();
@@ -37,6 +39,7 @@ CudaExecutable::CudaExecutable(Program program, const CompileOptions& options, c
   place_step();
   place_ropes(planner);
   place_scratch(planner);
+  place_sampler();
   for (const GuardBands::Band& b : guards_.bands) check_cuda(cudaMemset(b.begin, 0xff, b.bytes), "guards");
   // What was cleared and filled lies in another stream than the steps.
   check_cuda(cudaDeviceSynchronize(), "clearing device memory");
@@ -257,11 +260,6 @@ void CudaExecutable::launch_choice() {
                   .mailbox_size = kMailboxSize});
 }
 
-void CudaExecutable::launch_greedy_step() {
-  launch_ops();
-  launch_choice();
-}
-
 void CudaExecutable::capture() {
   machine_.n_tokens = machine_.n_outputs = 1;
   machine_.values = token_values_.data();
@@ -269,18 +267,19 @@ void CudaExecutable::capture() {
   if (how_.graph) {
     decode_.capture(stream_.get(), [&] { launch_ops(); });
     n_decode_launches_ = machine_.queue.n_launches;
-    greedy_.capture(stream_.get(), [&] { launch_greedy_step(); });
+    greedy_.capture(stream_.get(), [&] { launch_loop_step(false); });
+    sampled_.capture(stream_.get(), [&] { launch_loop_step(true); });
     stream_.wait();
   }
 }
 
-void CudaExecutable::run_decode(bool greedy) {
-  if (how_.graph) return (greedy ? greedy_ : decode_).replay(stream_.get());
+void CudaExecutable::run_decode() {
+  if (how_.graph) return decode_.replay(stream_.get());
   machine_.n_tokens = machine_.n_outputs = 1;
   machine_.values = token_values_.data();
   machine_.queue.n_launches = 0;
-  greedy ? launch_greedy_step() : launch_ops();
-  n_decode_launches_ = machine_.queue.n_launches - (greedy ? 1 : 0);
+  launch_ops();
+  n_decode_launches_ = machine_.queue.n_launches;
 }
 
 void CudaExecutable::send_step(const Step& step) {
@@ -295,12 +294,12 @@ void CudaExecutable::send_step(const Step& step) {
 
 std::span<const float> CudaExecutable::run_step(const Step& step) {
   check_cuda(cudaSetDevice(how_.device), "choice of the device");
-  stream_.wait();  // a greedy loop may still run; and the pinned step must not change under its copy
+  stream_.wait();  // a decode loop may still run; and the pinned step must not change under its copy
   n_launched_ = n_taken_ = 0;
   send_step(step);
   machine_.values = (step.tokens.size() == 1 ? token_values_ : step_values_).data();
   if (step.tokens.size() == 1) {
-    run_decode(false);
+    run_decode();
   } else {
     machine_.n_tokens = step.tokens.size();
     machine_.n_outputs = step.outputs.size();
@@ -338,36 +337,22 @@ void CudaExecutable::begin_decode(int32_t token, uint64_t position) {
   stream_.wait();
   std::memset(mailbox_.data(), 0, mailbox_.bytes());
   send_step({.tokens = {&token, 1}, .position = position, .outputs = {}});
+  loop_samples_ = false;
+  loop_position_ = position;
   n_launched_ = n_taken_ = 0;
 }
 
-bool CudaExecutable::start_greedy(int32_t token, uint64_t position) {
-  CHECK(position < options_.n_ctx);
-  try {
-    begin_decode(token, position);
-    greedy_position_ = position;
-    run_decode(true);
-    n_launched_ = 1;
-  } catch (const Error& e) {
-    stop(e.what());
-  }
-  return true;
-}
-
-int32_t CudaExecutable::next_greedy() {
+int32_t CudaExecutable::next_token() {
   CHECK(n_taken_ < n_launched_);
   try {
     // The step behind the one that is waited for, so that the device never waits for the host.
-    if (n_launched_ - n_taken_ < 2 && greedy_position_ + n_launched_ < options_.n_ctx) {
-      run_decode(true);
-      ++n_launched_;
-    }
+    if (n_launched_ - n_taken_ < 2 && loop_position_ + n_launched_ < options_.n_ctx) run_loop_step();
     const auto* const slot =
         reinterpret_cast<const volatile uint64_t*>(mailbox_.data()) + (n_taken_ + 1) % kMailboxSize;
     for (uint64_t spins = 1; (*slot >> 32) != n_taken_ + 1; ++spins)
       if (spins % (1 << 16) == 0) {
         const cudaError_t status = cudaStreamQuery(stream_.get());
-        if (status != cudaErrorNotReady) check_cuda(status, "a greedy step");
+        if (status != cudaErrorNotReady) check_cuda(status, "a step of the decode loop");
       }
     std::atomic_thread_fence(std::memory_order_acquire);
     ++n_taken_;
@@ -377,7 +362,7 @@ int32_t CudaExecutable::next_greedy() {
   }
 }
 
-void CudaExecutable::stop_greedy() {
+void CudaExecutable::stop_decode() {
   try {
     stream_.wait();
   } catch (const Error& e) {
@@ -388,7 +373,7 @@ void CudaExecutable::stop_greedy() {
 
 uint64_t CudaExecutable::memory_bytes() const {
   return weights_.bytes() + copies_.bytes() + state_.bytes() + activations_.bytes() + scratch_.bytes() +
-         ropes_.bytes() + step_.bytes();
+         ropes_.bytes() + step_.bytes() + sampling_.bytes();
 }
 
 }  // namespace stretto::cuda

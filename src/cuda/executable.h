@@ -6,8 +6,11 @@
 
 #include "cuda/machine.h"
 #include "cuda/memory.h"
+#include "cuda/token_sampler.h"
 
 namespace stretto::cuda {
+
+inline constexpr uint32_t kMailboxSize = 64;  // tokens
 
 struct ExecutableOptions {
   int device = 0;
@@ -30,9 +33,9 @@ class CudaExecutable : public Executable {
   uint64_t memory_bytes() const override;
   uint64_t launches_per_token() const override { return n_decode_launches_; }
   uint64_t graph_launches_per_token() const override { return how_.graph ? 1 : n_decode_launches_; }
-  bool start_greedy(int32_t token, uint64_t position) override;
-  int32_t next_greedy() override;
-  void stop_greedy() override;
+  bool start_decode(int32_t token, uint64_t position, const TokenChoice& choice) override;
+  int32_t next_token() override;
+  void stop_decode() override;
   std::optional<Profile> profile(const ProfileOptions& options) override;
   std::optional<double> device_us_per_token(int32_t token, uint64_t position, int n_steps) override;
 
@@ -57,12 +60,15 @@ class CudaExecutable : public Executable {
   void place_ropes(const Planner& planner);
   void place_scratch(const Planner& planner);
   void place_copies(const Planner& planner);
+  void place_sampler();
   void tune();
   void capture();
   void launch_ops();
   void launch_choice();
-  void launch_greedy_step();
-  void run_decode(bool greedy);
+  void launch_sample();
+  void launch_loop_step(bool sampled);
+  void run_decode();
+  void run_loop_step();
   void begin_decode(int32_t token, uint64_t position);
   double host_us_per_token(int32_t token, uint64_t position, int n_steps);
   void launch_variant(const Variant& v);
@@ -80,13 +86,15 @@ class CudaExecutable : public Executable {
   // largest step.
   std::vector<float*> token_values_, step_values_;
   GuardBands guards_;
-  DeviceArena weights_, copies_, state_, activations_, scratch_, ropes_, step_;
+  DeviceArena weights_, copies_, state_, activations_, scratch_, ropes_, step_, sampling_;
   PinnedBuffer sent_, logits_, mailbox_;
   std::unique_ptr<Gemm> gemm_;
-  Graph decode_, greedy_;
+  TokenSampler sampler_;
+  Graph decode_, greedy_, sampled_;
   uint64_t n_decode_launches_ = 0;
-  // The greedy loop: steps put into the stream and tokens handed out.
-  uint64_t greedy_position_ = 0, n_launched_ = 0, n_taken_ = 0;
+  // The decode loop: steps put into the stream and tokens handed out.
+  bool loop_samples_ = false;
+  uint64_t loop_position_ = 0, n_launched_ = 0, n_taken_ = 0;
 };
 
 }  // namespace stretto::cuda

@@ -37,6 +37,23 @@ void prepare_kernel(void (*kernel)(Params), const DeviceShape& device) {
              "carve-out of a kernel");
 }
 
+// All blocks at once on the device, so that they may wait for each other; after everything before it has ended.
+template <class Params>
+void launch_cooperative_kernel(Queue& queue, void (*kernel)(Params), dim3 grid, uint32_t threads,
+                               const Params& params) {
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeCooperative;
+  attribute.val.cooperative = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = dim3(threads);
+  config.stream = queue.stream;
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  check_cuda(cudaLaunchKernelEx(&config, kernel, params), "kernel launch");
+  ++queue.n_launches;
+}
+
 template <class Params>
 void launch_kernel(Queue& queue, void (*kernel)(Params), dim3 grid, uint32_t threads, uint32_t shared_bytes,
                    const Params& params) {

@@ -47,9 +47,9 @@ std::optional<double> CudaExecutable::device_us_per_token(int32_t token, uint64_
   CHECK(n_steps > 1 && position + static_cast<uint64_t>(n_steps) <= options_.n_ctx);
   const Stopwatch watch;
   begin_decode(token, position);
-  run_decode(true);  // not timed: the others begin behind it, without the host
+  run_loop_step();  // not timed: the others begin behind it, without the host
   const double us = watch.us(stream_.get(), [&] {
-    for (int i = 1; i < n_steps; ++i) run_decode(true);
+    for (int i = 1; i < n_steps; ++i) run_loop_step();
   });
   return us / std::max(1, n_steps - 1);
 }
@@ -57,9 +57,9 @@ std::optional<double> CudaExecutable::device_us_per_token(int32_t token, uint64_
 // By the host's clock, the first token left out: it waits for the start of the loop.
 double CudaExecutable::host_us_per_token(int32_t token, uint64_t position, int n_steps) {
   start_greedy(token, position);
-  next_greedy();
+  next_token();
   const auto start = std::chrono::steady_clock::now();
-  for (int i = 1; i < n_steps; ++i) next_greedy();
+  for (int i = 1; i < n_steps; ++i) next_token();
   const std::chrono::duration<double, std::micro> wall = std::chrono::steady_clock::now() - start;
   return wall.count() / std::max(1, n_steps - 1);
 }
@@ -125,7 +125,7 @@ std::optional<Profile> CudaExecutable::profile(const ProfileOptions& options) {
     device_us.push_back(device);
     host_us.push_back(host);
   }
-  stop_greedy();
+  stop_decode();
   Profile p{.method = how_.graph ? kGraphMethod : kEagerMethod, .roles = {}};
   p.token_us = median(host_us);
   p.device_us = median(device_us);

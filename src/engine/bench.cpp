@@ -62,7 +62,7 @@ class TokenClock {
 void generate_tokens(Session& session, const std::vector<int32_t>& ids, TokenClock& clock,
                      std::vector<int32_t>& chosen) {
   if (ids.empty()) return;
-  if (!session.start_greedy(ids.front())) {
+  if (!session.start_decode(ids.front(), {})) {
     for (const int32_t& id : ids) {
       session.append(std::span(&id, 1));
       clock.tick();
@@ -70,10 +70,10 @@ void generate_tokens(Session& session, const std::vector<int32_t>& ids, TokenClo
     return;
   }
   for (size_t i = 0; i < ids.size(); ++i) {
-    const int32_t id = session.next_greedy();
+    const int32_t id = session.next_token();
     clock.tick();
     chosen.push_back(id);
-    if (i + 1 < ids.size()) session.append_greedy(id);  // the last step ends with its token
+    if (i + 1 < ids.size()) session.append_chosen(id);  // the last step ends with its token
   }
 }
 
@@ -135,7 +135,7 @@ uint64_t run_once(Session& session, const std::vector<int32_t>& prompt, const st
   generate_tokens(session, generated, clock, chosen);
   const Clock::time_point end = Clock::now();
   if (options.watch != nullptr && counts) options.watch->pause();
-  session.stop_greedy();  // steps ahead of the last token would run into what is measured next
+  session.stop_decode();  // steps ahead of the last token would run into what is measured next
   if (!counts) return 0;
   clock.gaps_to(out.token_gaps_ns);
   if (!prompt.empty()) out.first_token_ns.push_back(ns_between(start, prompt_end));

@@ -68,28 +68,42 @@ std::string_view name(FinishReason reason) {
 
 namespace {
 
-// Where the next token comes from: the device's own greedy loop where sampling allows it and the backend has one, else
-// the sampler on the logits of the last step.
+// Where the next token comes from: the device's own loop where it has one that runs the sampler's chain, else the
+// sampler on the logits of the last step. The first one is always the sampler's.
 class NextToken {
  public:
   NextToken(Session& session, Sampler& sampler, std::span<const float> logits)
       : session_(session), sampler_(sampler), logits_(logits) {}
-  int32_t choose() { return on_device_ ? session_.next_greedy() : sampler_.sample(logits_); }
+  int32_t choose() {
+    if (!on_device_) return sampler_.sample(logits_);
+    sampler_.skip_draw();
+    return session_.next_token();
+  }
   // `id` is part of the sequence from now on.
   void append(int32_t id) {
-    if (on_device_) return session_.append_greedy(id);
-    if (sampler_.is_plain_greedy() && session_.start_greedy(id)) {
-      on_device_ = true;
-    } else {
-      logits_ = session_.append(std::span(&id, 1));
-    }
+    if (on_device_) return session_.append_chosen(id);
+    if (!asked_) on_device_ = start(id);
+    if (!on_device_) logits_ = session_.append(std::span(&id, 1));
+  }
+  // "device", "host", or "host: " and what keeps the chain from the device.
+  std::string where() const {
+    if (on_device_) return "device";
+    return reason_.empty() ? "host" : "host: " + reason_;
   }
 
  private:
+  bool start(int32_t id) {
+    asked_ = true;
+    TokenChoice choice;
+    reason_ = sampler_.device_choice(choice);
+    return reason_.empty() && session_.start_decode(id, choice);
+  }
+
   Session& session_;
   Sampler& sampler_;
   std::span<const float> logits_;
-  bool on_device_ = false;
+  std::string reason_;
+  bool asked_ = false, on_device_ = false;
 };
 
 }  // namespace
@@ -134,6 +148,7 @@ Generation generate(Session& session, const Tokenizer* tokenizer, std::span<cons
     next.append(id);
   }
   stream.finish();
+  out.sampling = next.where();
   out.timings.predicted_n = out.tokens.size();
   out.timings.predicted_ms = ms_since(decode_start);
   return out;

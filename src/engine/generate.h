@@ -40,6 +40,8 @@ struct Generation {
   std::vector<int32_t> tokens;  // generated ids, the end-of-generation token left out
   std::string text;             // empty without a tokenizer
   FinishReason finish = FinishReason::kLength;
+  // Where the tokens after the first were chosen: "device", or "host" and what kept the chain from the device.
+  std::string sampling = "host";
   Timings timings;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 
 #include "base/check.h"
 #include "base/error.h"
@@ -49,15 +50,15 @@ int32_t arg_max(std::span<const float> logits) {
 
 Sampler::Sampler(const SamplingParams& params, uint64_t vocab_size, std::vector<int32_t> suppressed,
                  DryBreakers breakers)
-    : params_(params),
-      suppressed_(std::move(suppressed)),
-      breakers_(std::move(breakers)),
-      random_(params.seed),
-      mu_(2 * params.mirostat_tau) {
+    : params_(params), breakers_(std::move(breakers)), random_(params.seed), mu_(2 * params.mirostat_tau) {
   check(params_);
   for (const auto& [id, bias] : params_.logit_bias)
     require(id >= 0 && static_cast<uint64_t>(id) < vocab_size, "logit_bias token", id, "an id of the vocabulary");
-  std::erase_if(suppressed_, [&](int32_t id) { return id < 0 || static_cast<uint64_t>(id) >= vocab_size; });
+  std::erase_if(suppressed, [&](int32_t id) { return id < 0 || static_cast<uint64_t>(id) >= vocab_size; });
+  std::map<int32_t, double> sums;
+  for (const auto& [id, bias] : params_.logit_bias) sums[id] += bias;
+  for (const int32_t id : suppressed) sums[id] = -std::numeric_limits<double>::infinity();
+  for (const auto& [id, bias] : sums) bias_.emplace_back(id, static_cast<float>(bias));
   logits_.reserve(vocab_size);
   candidates_.reserve(vocab_size);
 }
@@ -66,14 +67,12 @@ bool Sampler::is_plain_greedy() const {
   const SamplingParams& p = params_;
   const bool penalties =
       p.repeat_last_n != 0 && (p.repeat_penalty != 1 || p.frequency_penalty != 0 || p.presence_penalty != 0);
-  return p.temperature <= 0 && p.mirostat == 0 && p.logit_bias.empty() && suppressed_.empty() && !penalties &&
-         p.dry_multiplier == 0;
+  return p.temperature <= 0 && p.mirostat == 0 && bias_.empty() && !penalties && p.dry_multiplier == 0;
 }
 
 void Sampler::prepare(std::span<const float> logits) {
   logits_.assign(logits.begin(), logits.end());
-  for (const auto& [id, bias] : params_.logit_bias) logits_[static_cast<size_t>(id)] += static_cast<float>(bias);
-  for (const int32_t id : suppressed_) logits_[static_cast<size_t>(id)] = -std::numeric_limits<float>::infinity();
+  for (const auto& [id, bias] : bias_) logits_[static_cast<size_t>(id)] += bias;
 }
 
 int32_t Sampler::sample(std::span<const float> logits) {

@@ -4,9 +4,12 @@
 #include <cstdint>
 #include <random>
 #include <span>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "backend/token_choice.h"
 #include "engine/penalties.h"
 #include "engine/sampling_params.h"
 #include "engine/sampling_steps.h"
@@ -29,6 +32,12 @@ class Sampler {
   // Nothing changes the logits: the choice is their maximum.
   bool is_plain_greedy() const;
 
+  // The chain as a device runs it: its tokens are those that sample() would choose one after the other from the same
+  // logits. `choice` refers to this sampler until it next changes. Returns why a device cannot run it, or "".
+  std::string device_choice(TokenChoice& choice) const;
+  // A device chose a token in sample()'s place: the next one here takes the random number after that token's.
+  void skip_draw();
+
  private:
   void prepare(std::span<const float> logits);
   void step(std::string_view name);
@@ -38,7 +47,7 @@ class Sampler {
   double uniform();
 
   SamplingParams params_;
-  std::vector<int32_t> suppressed_;
+  std::vector<std::pair<int32_t, float>> bias_;  // of distinct ids, the suppressed ones at -infinity
   DryBreakers breakers_;
   std::vector<int32_t> history_;
   std::vector<float> logits_;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "base/probability_weight.h"
 
 namespace stretto {
 namespace {
@@ -17,6 +18,7 @@ constexpr auto kBetter = [](const Candidate& a, const Candidate& b) {
 void Candidates::reserve(size_t n) {
   list_.reserve(n);
   p_.reserve(n);
+  weights_.reserve(n);
 }
 
 void Candidates::assign(std::span<const float> logits) {
@@ -59,14 +61,28 @@ void Candidates::keep_top_k(size_t k) {
   sort();
 }
 
+// Weights of the present logits, in the present order; returns their sum.
+uint64_t Candidates::weigh() {
+  CHECK(list_.size() <= kMaxWeights);
+  double top = list_.front().logit;
+  for (const Candidate& c : list_) top = std::max(top, c.logit);
+  weights_.clear();
+  uint64_t total = 0;
+  for (const Candidate& c : list_) {
+    weights_.push_back(probability_weight(c.logit - top));
+    total += weights_.back();
+  }
+  return total;
+}
+
 // The smallest prefix whose probability reaches p.
 void Candidates::keep_top_p(double p, size_t min_keep) {
   sort();
-  double seen = 0;
-  const auto all = probabilities();
-  for (size_t i = 0; i < all.size(); ++i) {
-    seen += all[i];
-    if (seen >= p && i + 1 >= min_keep) return truncate(i + 1);
+  const uint64_t need = weight_for_share(p, weigh());
+  uint64_t seen = 0;
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    seen += weights_[i];
+    if (seen >= need && i + 1 >= min_keep) return truncate(i + 1);
   }
 }
 
@@ -151,13 +167,13 @@ void Candidates::keep_below_surprise(double mu_bits) {
 }
 
 size_t Candidates::draw(double u) {
-  const auto all = probabilities();
-  double seen = 0;
-  for (size_t i = 0; i < all.size(); ++i) {
-    seen += all[i];
-    if (u < seen) return i;
+  const uint64_t need = weight_for_draw(u, weigh());
+  uint64_t seen = 0;
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    seen += weights_[i];
+    if (seen >= need) return i;
   }
-  return all.size() - 1;
+  return weights_.size() - 1;
 }
 
 }  // namespace stretto

@@ -37,13 +37,16 @@ class Candidates {
   void sort();
   // Softmax of the present logits, in the present order.
   std::span<const double> probabilities();
-  // The id at which the cumulative probability passes u in [0, 1), and its index.
+  // Index of the candidate at which the cumulative probability passes u in [0, 1); like keep_top_p by whole weights
+  // (base/probability_weight.h): what is less likely than 2^-44 of the top is never drawn.
   size_t draw(double u);
 
  private:
   void truncate(size_t n);
+  uint64_t weigh();
   std::vector<Candidate> list_;
   std::vector<double> p_;
+  std::vector<uint64_t> weights_;
   bool sorted_ = false;
 };
 

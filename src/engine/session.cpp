@@ -52,9 +52,9 @@ std::span<const float> Session::append(std::span<const int32_t> tokens, uint64_t
   return logits;
 }
 
-bool Session::start_greedy(int32_t token) {
+bool Session::start_decode(int32_t token, const TokenChoice& choice) {
   check_request(std::span(&token, 1));
-  if (!executable_.start_greedy(token, position())) return false;
+  if (!executable_.start_decode(token, position(), choice)) return false;
   tokens_.push_back(token);
   return true;
 }

@@ -30,13 +30,13 @@ class Session {
   using LogitSink = std::function<void(uint64_t first, std::span<const float> rows)>;
   void append_all_logits(std::span<const int32_t> tokens, uint64_t chunk, const LogitSink& sink);
 
-  // Greedy decoding without the host in the loop (Executable::start_greedy), where the backend has it: start_greedy
-  // appends `token` and says whether it could; next_greedy returns the token chosen after the last one appended, which
-  // append_greedy then appends. Errors as for append.
-  bool start_greedy(int32_t token);
-  int32_t next_greedy() { return executable_.next_greedy(); }
-  void append_greedy(int32_t token) { tokens_.push_back(token); }
-  void stop_greedy() { executable_.stop_greedy(); }
+  // Decoding without the host in the loop (Executable::start_decode), where the backend has it: start_decode appends
+  // `token` and says whether it could; next_token returns the token chosen after the last one appended, which
+  // append_chosen then appends. Errors as for append.
+  bool start_decode(int32_t token, const TokenChoice& choice);
+  int32_t next_token() { return executable_.next_token(); }
+  void append_chosen(int32_t token) { tokens_.push_back(token); }
+  void stop_decode() { executable_.stop_decode(); }
 
   // Forgets everything from `position` on (dense caches only need the position moved).
   void rewind(uint64_t position);

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <new>
+#include <random>
 
 #include "cuda/device.h"
 #include "cuda/executable.h"
@@ -88,17 +89,23 @@ TEST(Allocations, AreCounted) {
   EXPECT_EQ(n_allocations, (Count{.program = 2, .libraries = 0}));
 }
 
-// 500 tokens by steps from the host, 500 by the loop on the device.
+// 500 tokens by steps from the host, 500 by the loop on the device, 500 more drawn there.
 Count count_thousand_tokens(Executable& executable) {
   const int32_t token = 1, output = 0;
+  const std::mt19937_64 random(3);
+  TokenChoice choice{.bias = {}, .window = 64, .presence_penalty = 0.5, .history = {&token, 1}, .random = &random};
+  choice.steps[choice.n_steps++] = {ChoiceStep::kTopK, 40};
+  choice.steps[choice.n_steps++] = {ChoiceStep::kTopP, 0.95};
   executable.run({.tokens = {&token, 1}, .position = 0, .outputs = {&output, 1}});
   executable.start_greedy(1, 0);
-  executable.next_greedy();
+  executable.next_token();
   n_allocations = {};
   counting = true;
   for (uint64_t i = 0; i < 500; ++i) executable.run({.tokens = {&token, 1}, .position = i, .outputs = {&output, 1}});
   executable.start_greedy(1, 500);
-  for (int i = 0; i < 500; ++i) executable.next_greedy();
+  for (int i = 0; i < 500; ++i) executable.next_token();
+  executable.start_decode(1, 1000, choice);
+  for (int i = 0; i < 500; ++i) executable.next_token();
   counting = false;
   return n_allocations;
 }

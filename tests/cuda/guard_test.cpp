@@ -5,6 +5,7 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <random>
 
 #include "cuda/device.h"
 #include "cuda/executable.h"
@@ -87,7 +88,12 @@ TEST(CudaGuards, NoOpCaseLeavesItsBuffers) {
 
 TEST(CudaGuards, NoStepOfAModelLeavesItsBuffers) {
   SKIP_WITHOUT_DEVICE();
-  constexpr uint64_t kContext = 96;
+  constexpr uint64_t kContext = 128;
+  const std::mt19937_64 random(3);
+  const int32_t history[] = {5, 1, 5, 7, 1};
+  const std::pair<int32_t, float> bias[] = {{3, 1.0F}};
+  TokenChoice choice{.bias = bias, .window = 4, .frequency_penalty = 0.5, .history = history, .random = &random};
+  choice.steps[choice.n_steps++] = {ChoiceStep::kTopK, 40};
   for (const char* name : {"gguf/llama.q8_0", "gguf/llama.q4_k_m", "gguf/qwen3.f16"}) {
     const auto checkpoint = open_checkpoint(ReferenceCase{name}.model_path());
     const Model model = load_model(*checkpoint, {.kv_type = DType::kF16});
@@ -107,7 +113,10 @@ TEST(CudaGuards, NoStepOfAModelLeavesItsBuffers) {
         position += n;
       }
       executable->start_greedy(1, position);
-      for (int i = 0; i < 20; ++i) got.push_back(static_cast<float>(executable->next_greedy()));
+      for (int i = 0; i < 20; ++i) got.push_back(static_cast<float>(executable->next_token()));
+      position += 20;
+      executable->start_decode(1, position, choice);
+      for (int i = 0; i < 20; ++i) got.push_back(static_cast<float>(executable->next_token()));
       position += 22;  // two steps may be under way
       const auto& device = dynamic_cast<const cuda::CudaExecutable&>(*executable);
       if (guard_bytes == 0) {

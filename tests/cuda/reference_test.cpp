@@ -67,7 +67,7 @@ TEST(CudaReference, GreedyTokens) {
 std::vector<int32_t> device_greedy(Executable& executable, uint64_t n) {
   std::vector<int32_t> out;
   EXPECT_TRUE(executable.start_greedy(1, 0));
-  for (uint64_t i = 0; i < n; ++i) out.push_back(executable.next_greedy());
+  for (uint64_t i = 0; i < n; ++i) out.push_back(executable.next_token());
   return out;
 }
 

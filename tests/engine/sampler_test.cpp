@@ -216,6 +216,67 @@ TEST(Dry, BreakersAndWindowEndARepetition) {
   EXPECT_FLOAT_EQ(dry({1, 2, 3, 9, 1, 2}, {}, 3)[3], 0);
 }
 
+TEST(DeviceChoice, IsTheChainInItsOrder) {
+  SamplingParams p;
+  p.min_p = 0.5;
+  p.logit_bias = {{4, 1.0}, {2, 0.5}, {4, 0.25}};
+  p.presence_penalty = 1;
+  Sampler sampler(p, 6, {2, 9});
+  const int32_t history[] = {1, 2, 3};
+  sampler.accept(history);
+  TokenChoice c;
+  EXPECT_EQ(sampler.device_choice(c), "");
+  ASSERT_EQ(c.n_steps, 4U);
+  EXPECT_EQ(c.steps[0].kind, ChoiceStep::kTopK);
+  EXPECT_EQ(c.steps[0].value, 40);
+  EXPECT_EQ(c.steps[1].kind, ChoiceStep::kTopP);
+  EXPECT_EQ(c.steps[2].kind, ChoiceStep::kMinP);
+  EXPECT_EQ(c.steps[2].value, std::log(0.5));
+  EXPECT_EQ(c.steps[3].kind, ChoiceStep::kTemperature);
+  ASSERT_EQ(c.bias.size(), 2U);
+  EXPECT_EQ(c.bias[0], std::pair(2, -INFINITY));
+  EXPECT_EQ(c.bias[1], std::pair(4, 1.25F));
+  EXPECT_EQ(c.window, 64);
+  EXPECT_EQ(std::vector<int32_t>(c.history.begin(), c.history.end()), (std::vector<int32_t>{1, 2, 3}));
+  EXPECT_NE(c.random, nullptr);
+  EXPECT_FALSE(c.is_greedy());
+}
+
+TEST(DeviceChoice, GreedyIsOneCase) {
+  SamplingParams p;
+  p.temperature = 0;
+  TokenChoice c;
+  EXPECT_EQ(Sampler(p, 6).device_choice(c), "");
+  EXPECT_TRUE(c.is_greedy());
+  EXPECT_TRUE(TokenChoice{}.is_greedy());
+}
+
+TEST(DeviceChoice, SaysWhatOnlyTheHostDoes) {
+  const auto reason = [](auto change) {
+    SamplingParams p;
+    change(p);
+    TokenChoice c;
+    return Sampler(p, 6).device_choice(c);
+  };
+  EXPECT_EQ(reason([](auto& p) { p.mirostat = 2; }), "mirostat");
+  EXPECT_EQ(reason([](auto& p) { p.dry_multiplier = 1; }), "DRY");
+  EXPECT_EQ(reason([](auto& p) { p.typical_p = 0.9; }), "typical");
+  EXPECT_EQ(reason([](auto& p) { p.top_n_sigma = 1; }), "top-n-sigma");
+  EXPECT_EQ(reason([](auto& p) { p.xtc_probability = 0.5; }), "XTC");
+  EXPECT_EQ(reason([](auto& p) { p.dynatemp_range = 0.5; }), "dynamic temperature");
+  EXPECT_EQ(reason([](auto& p) { p.min_keep = 2; }), "min-keep");
+  EXPECT_EQ(reason([](auto& p) { p.temperature = 1e-7; }), "an extreme temperature");
+  EXPECT_EQ(reason([](auto& p) { p.order = {"top_k", "temperature", "top_k"}; }), "a step that is named twice");
+  EXPECT_EQ(reason([](auto& p) { p.order = {"top_k", "temperature"}, p.typical_p = 0.9; }), "");
+}
+
+TEST(DeviceChoice, SkippedDrawsAreThoseOfTheDevice) {
+  Sampler a(neutral(), 6), b(neutral(), 6);
+  a.sample(kLogits);
+  b.skip_draw();
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(a.sample(kLogits), b.sample(kLogits));
+}
+
 TEST(Check, RefusesNonsenseByName) {
   const auto refused = [](auto change, const char* name) {
     SamplingParams p = neutral();
