@@ -2,9 +2,6 @@
 // with those of bf16 products where a step is large enough for them.
 #include <gtest/gtest.h>
 
-#include <cstring>
-
-#include "base/error.h"
 #include "cuda/device.h"
 #include "ops/cases.h"
 #include "ops/compare.h"
@@ -18,18 +15,10 @@ constexpr double kLargeStepLimit = 3e-5;
 // Results of a head of 64 or 128 are exponentials by the hardware's exp2: 2 units in the last place.
 constexpr double kRounding = 1e-11;
 
-bool has_experts(const OpCase& c) {
-  for (const Node& node : c.program.nodes)
-    if (op_name(node.op) == "ExpertLinear" || op_name(node.op) == "RouterTopK" || op_name(node.op) == "MoeBlock")
-      return true;
-  return false;
-}
-
 TEST(CudaOps, EveryCaseAgreesWithTheOracle) {
   SKIP_WITHOUT_DEVICE();
   const auto backend = make_cuda_backend({}), frugal = make_cuda_backend({.weight_copies = false});
   for (const OpCase& c : op_cases()) {
-    if (has_experts(c)) continue;
     const std::vector<float> expected = run_case(c, *make_oracle_backend());
     EXPECT_LE(nmse(run_case(in_single_tokens(c), *backend), expected), std::max(c.limit, kRounding)) << c.name;
     EXPECT_LE(nmse(run_case(c, *backend), expected), std::max(c.limit, kLargeStepLimit)) << c.name << " in steps";
@@ -43,7 +32,6 @@ TEST(CudaOps, TheBitsOfATokenDoNotDependOnHowManyShareItsStep) {
   SKIP_WITHOUT_DEVICE();
   const auto backend = make_cuda_backend({});
   for (const OpCase& c : op_cases()) {
-    if (has_experts(c)) continue;
     const std::vector<float> expected = run_case(in_single_tokens(c), *backend);
     for (const size_t n : {2, 3, 4, 7, 8}) EXPECT_EQ(run_case(in_steps_of(c, n), *backend), expected) << c.name << n;
   }
@@ -53,7 +41,6 @@ TEST(CudaOps, NeitherGraphNorDependentLaunchChangesABit) {
   SKIP_WITHOUT_DEVICE();
   const auto backend = make_cuda_backend({});
   for (const OpCase& c : op_cases()) {
-    if (has_experts(c)) continue;
     const OpCase single = in_single_tokens(c);
     const std::vector<float> expected = run_case(single, *backend);
     for (const bool graph : {false, true})
@@ -61,23 +48,6 @@ TEST(CudaOps, NeitherGraphNorDependentLaunchChangesABit) {
         EXPECT_EQ(run_case(single, *make_cuda_backend({.graph = graph, .dependent_launch = pdl})), expected)
             << c.name << " graph " << graph << " dependent launch " << pdl;
   }
-}
-
-TEST(CudaOps, ExpertsAreRefusedByName) {
-  SKIP_WITHOUT_DEVICE();
-  const auto backend = make_cuda_backend({});
-  int n_refused = 0;
-  for (const OpCase& c : op_cases()) {
-    if (!has_experts(c)) continue;
-    try {
-      backend->lower(c.program);
-      ADD_FAILURE() << c.name;
-    } catch (const Error& e) {
-      EXPECT_EQ(e.kind(), ErrorKind::kUnsupported);
-      ++n_refused;
-    }
-  }
-  EXPECT_GT(n_refused, 0);
 }
 
 }  // namespace
