@@ -173,7 +173,9 @@ void CudaExecutable::place_scratch(const Planner& p) {
                             p.partial_bytes,
                             p.n_arrived * sizeof(uint32_t),
                             p.dense_w_bytes > 0 ? Gemm::kWorkspaceBytes : 0};
-  scratch_ = make_arena(sizes, "scratch");
+  std::vector<uint64_t> all(std::begin(sizes), std::end(sizes));
+  all.insert(all.end(), p.expert_bytes.begin(), p.expert_bytes.end());
+  scratch_ = make_arena(all, "scratch");
   Cursor cursor(scratch_.data(), &guards_);
   machine_.dense_x = cursor.take(sizes[0]);
   machine_.dense_w = cursor.take(sizes[1]);
@@ -181,6 +183,7 @@ void CudaExecutable::place_scratch(const Planner& p) {
   machine_.wide = reinterpret_cast<float*>(cursor.take(sizes[2]));
   machine_.partial = reinterpret_cast<float*>(cursor.take(sizes[3]));
   machine_.n_arrived = reinterpret_cast<uint32_t*>(cursor.take(sizes[4]));
+  for (size_t i = 0; i < p.expert_bytes.size(); ++i) machine_.experts[i] = cursor.take(p.expert_bytes[i]);
   if (sizes[5] == 0) return;
   const char* problem = nullptr;
   gemm_ = Gemm::open(cursor.take(sizes[5]), &problem);
@@ -197,6 +200,7 @@ void CudaExecutable::place_copies(const Planner& planner) {
 void CudaExecutable::tune() {
   const uint32_t most = machine_.device.shared_bytes_per_block;
   for (auto& [key, matrix] : machine_.matrices) {
+    if (key.experts) continue;  // tuned by what they are used for (cuda/expert_ops.cpp)
     const GemvChoice choice = machine_.choices.of(matrix);
     matrix.n_plain = matrix.n_normed = 0;
     for (size_t i = 0; i < kGemvTokens.size(); ++i) {

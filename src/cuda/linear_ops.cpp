@@ -213,6 +213,7 @@ void run_pair(const Product& first, const Product& second, Machine& m) {
 }  // namespace
 
 PackedShape matrix_shape(const MatrixKey& key, const Tables& tables) {
+  if (key.experts) return expert_shape(tables[WeightId{key.weights.front()}], key.gate_up).packed;
   uint64_t rows = 0;
   for (const int32_t w : key.weights) rows += tables[WeightId{w}].shape.rows();
   const WeightInfo& first = tables[WeightId{key.weights.front()}];

@@ -19,6 +19,7 @@
 #include "cuda/arg_max.h"
 #include "cuda/cache_layout.h"
 #include "cuda/decode_attention.h"
+#include "cuda/experts.h"
 #include "cuda/gemm.h"
 #include "cuda/gemv.h"
 #include "cuda/rope.h"
@@ -54,6 +55,7 @@ struct MatrixKey {
   };
   Ids weights;
   bool gate_up = false;
+  bool experts = false;  // weights [n_experts, n_out, n_in], each expert in whole groups (cuda/experts.h)
   auto operator<=>(const MatrixKey&) const = default;
 };
 
@@ -128,7 +130,8 @@ struct Machine {
   float* wide = nullptr;     // joined results of a step
   float* partial = nullptr;  // of split attention
   uint32_t* n_arrived = nullptr;
-  Gemm* gemm = nullptr;  // nullptr: every step runs the decode kernels
+  std::array<std::byte*, kExpertBuffers> experts = {};  // cuda/experts.h
+  Gemm* gemm = nullptr;                                 // nullptr: every step runs the decode kernels
 
   const Tables& tables() const { return program->tables; }
   uint64_t rows(ValueId id) const { return tables()[id].rows == Rows::kTokens ? n_tokens : n_outputs; }
@@ -183,6 +186,7 @@ struct Planner {
   std::vector<std::shared_ptr<const RopeTable>> ropes;
   uint64_t dense_x_bytes = 0, dense_w_bytes = 0, wide_bytes = 0, partial_bytes = 0;
   uint64_t n_arrived = 0;
+  std::array<uint64_t, kExpertBuffers> expert_bytes = {};
 
   const Tables& tables() const { return program->tables; }
   uint64_t max_rows(ValueId id) const {

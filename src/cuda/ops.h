@@ -51,12 +51,22 @@ bool supports(const RopeAttention&, const Tables&);
 void plan(const RopeAttention&, Planner&);
 void run(const RopeAttention&, Machine&);
 
-// Mixtures of experts have no kernels on CUDA yet: programs that hold them are refused by name.
-inline bool supports(const RouterTopK&, const Tables&) { return false; }
-inline bool supports(const ExpertLinear&, const Tables&) { return false; }
-inline bool supports(const ExpertSum&, const Tables&) { return false; }
+// expert_ops.cpp
+bool supports(const RouterTopK&, const Tables&);
+void plan(const RouterTopK&, Planner&);
+void run(const RouterTopK&, Machine&);
+bool supports(const ExpertLinear&, const Tables&);
+void plan(const ExpertLinear&, Planner&);
+void run(const ExpertLinear&, Machine&);
+bool supports(const ExpertSum&, const Tables&);
+void plan(const ExpertSum&, Planner&);
+void run(const ExpertSum&, Machine&);
+bool supports(const MoeBlock&, const Tables&);
+void plan(const MoeBlock&, Planner&);
+void run(const MoeBlock&, Machine&);
 
-// Nor have swap layers; an executable that runs them must also take sequential nodes token by token.
+// Swap layers have no kernels on CUDA yet: programs that hold them are refused by name. An executable that runs them
+// must also take sequential nodes token by token.
 inline bool supports(const StateRead&, const Tables&) { return false; }
 inline bool supports(const StateWrite&, const Tables&) { return false; }
 inline bool supports(const SwapRoute&, const Tables&) { return false; }

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "cuda/decode_attention.h"
+#include "cuda/expert_gemm.h"
+#include "cuda/experts.h"
 #include "cuda/gemv.h"
 #include "cuda/prefill_attention.h"
 #include "cuda/rows.h"
@@ -15,6 +17,8 @@ inline void prepare_kernels(const DeviceShape& device) {
   prepare_prefill_attention(device);
   prepare_rows(device);
   prepare_sample(device);
+  prepare_experts(device);
+  prepare_expert_gemm(device);
 }
 
 }  // namespace stretto::cuda

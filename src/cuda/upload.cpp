@@ -50,6 +50,27 @@ std::vector<const std::byte*> packed_order(const MatrixKey& key, const std::vect
   return out;
 }
 
+// The same for experts, one after the other.
+std::vector<const std::byte*> expert_order(const MatrixKey& key, const std::vector<StoredRows>& weights,
+                                           const ExpertShape& shape) {
+  std::vector<const std::byte*> out(shape.packed.n_groups() * kGroupRows);
+  const uint64_t stored_rows = weights[0].rows.size() / shape.n_experts;
+  for (uint64_t e = 0; e < shape.n_experts; ++e) {
+    const std::byte** to = out.data() + e * shape.n_groups * kGroupRows;
+    const auto row = [&](size_t w, uint64_t i) {
+      return i < stored_rows ? weights[w].rows[e * stored_rows + i] : nullptr;
+    };
+    if (key.gate_up) {
+      for (uint64_t g = 0; g < shape.n_groups; ++g)
+        for (uint64_t i = 0; i < kGroupRows; ++i) *to++ = row(i / 2, 2 * g + i % 2);
+    } else {
+      // A folded row is two stored ones, which lie one behind the other.
+      for (uint64_t i = 0; i < stored_rows; i += shape.fold) *to++ = row(0, i);
+    }
+  }
+  return out;
+}
+
 // Pinned buffers in turn: packing fills one while the others are on their way.
 class Uploader {
  public:
@@ -123,7 +144,10 @@ DeviceArena upload_weights(const Planner& planner, int n_threads, Machine& m) {
     std::vector<StoredRows> stored;
     for (const int32_t w : key.weights)
       stored.emplace_back(t.weights[static_cast<size_t>(w)], bindings[static_cast<size_t>(w)]);
-    uploader.pack(shape, packed_order(key, stored, shape), to);
+    const auto rows = key.experts
+                          ? expert_order(key, stored, expert_shape(t[WeightId{key.weights.front()}], key.gate_up))
+                          : packed_order(key, stored, shape);
+    uploader.pack(shape, rows, to);
     m.matrices[key] = {.shape = shape,
                        .data = reinterpret_cast<const uint8_t*>(to),
                        .decoded = nullptr,

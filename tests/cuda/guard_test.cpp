@@ -94,7 +94,7 @@ TEST(CudaGuards, NoStepOfAModelLeavesItsBuffers) {
   const std::pair<int32_t, float> bias[] = {{3, 1.0F}};
   TokenChoice choice{.bias = bias, .window = 4, .frequency_penalty = 0.5, .history = history, .random = &random};
   choice.steps[choice.n_steps++] = {ChoiceStep::kTopK, 40};
-  for (const char* name : {"gguf/llama.q8_0", "gguf/llama.q4_k_m", "gguf/qwen3.f16"}) {
+  for (const char* name : {"gguf/llama.q8_0", "gguf/llama.q4_k_m", "gguf/qwen3.f16", "gguf/qwen3moe.q4_k_m"}) {
     const auto checkpoint = open_checkpoint(ReferenceCase{name}.model_path());
     const Model model = load_model(*checkpoint, {.kv_type = DType::kF16});
     const CompileOptions limits{.n_ctx = kContext, .max_tokens = 32, .max_outputs = 2};

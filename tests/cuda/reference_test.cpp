@@ -1,4 +1,4 @@
-// The dense reference models on the GPU: logits, greedy tokens, and what must not change them.
+// The reference models on the GPU: logits, greedy tokens, and what must not change them.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -13,14 +13,12 @@ namespace {
 constexpr double kHfBound = 1e-3, kF16Bound = 2e-3, kInt8MedianKl = 1e-3;
 constexpr double kLargeStepBound = 1e-2;  // bf16 products
 
-// Mixtures of experts and swap layers are refused.
-bool is_dense(const ReferenceCase& c) { return c.name.find("moe") == std::string::npos && !has_swap_layers(c); }
-
-std::vector<ReferenceCase> dense_cases() {
+// Swap layers are refused.
+std::vector<ReferenceCase> all_cases() {
   std::vector<ReferenceCase> out;
   for (const auto* list : {&hf_cases(), &gguf_cases()})
     for (const ReferenceCase& c : *list)
-      if (is_dense(c)) out.push_back(c);
+      if (!has_swap_layers(c)) out.push_back(c);
   return out;
 }
 
@@ -29,7 +27,7 @@ bool is_int8(const std::string& name) { return name.find("q8_0") != name.npos ||
 TEST(CudaReference, LogitsTokenByTokenAndInChunks) {
   SKIP_WITHOUT_DEVICE();
   const auto backend = make_cuda_backend({});
-  for (const ReferenceCase& c : dense_cases()) {
+  for (const ReferenceCase& c : all_cases()) {
     const Expected expected = read_expected(c);
     for (const uint64_t chunk : {uint64_t{1}, uint64_t{7}, uint64_t{0}}) {
       const auto got = logits_of(c, *backend, expected.tokens, chunk);
@@ -50,7 +48,7 @@ TEST(CudaReference, GreedyTokens) {
   SKIP_WITHOUT_DEVICE();
   const auto backend = make_cuda_backend({});
   for (const ReferenceCase& c : hf_cases()) {
-    if (!is_dense(c)) continue;
+    if (has_swap_layers(c)) continue;
     const Expected expected = read_expected(c);
     const auto [low, high] = std::minmax_element(expected.logits.begin(), expected.logits.end());
     const double difference = kLargeStepBound * (static_cast<double>(*high) - *low);
@@ -74,7 +72,8 @@ std::vector<int32_t> device_greedy(Executable& executable, uint64_t n) {
 TEST(CudaReference, TheDeviceLoopEqualsTheHostLoopHoweverItIsLaunched) {
   SKIP_WITHOUT_DEVICE();
   constexpr uint64_t kTokens = 512;
-  for (const char* name : {"gguf/llama.q8_0", "gguf/llama.q4_k_m", "gguf/qwen3.f16"}) {
+  for (const char* name :
+       {"gguf/llama.q8_0", "gguf/llama.q4_k_m", "gguf/qwen3.f16", "gguf/qwen3moe.q4_k_m", "gguf/qwen3moe.f16"}) {
     const ReferenceCase c{name};
     const auto checkpoint = open_checkpoint(c.model_path());
     const Model model = load_model(*checkpoint, {.kv_type = DType::kF16});

@@ -7,10 +7,9 @@
 
 namespace stretto::test {
 
-// Experts and swap layers.
+// Swap layers.
 inline bool is_refused(const OpCase& c) {
-  constexpr std::string_view kRefused[] = {"ExpertLinear", "RouterTopK", "MoeBlock",  "BankFfn",
-                                           "SwapRoute",    "StateRead",  "StateWrite"};
+  constexpr std::string_view kRefused[] = {"BankFfn", "SwapRoute", "StateRead", "StateWrite"};
   return std::ranges::any_of(c.program.nodes, [&](const Node& node) {
     return std::ranges::find(kRefused, op_name(node.op)) != std::end(kRefused);
   });

@@ -269,20 +269,40 @@ void add_experts(Cases& out) {
                              product_limit(type)));
     }
   }
-  for (const DType type : {DType::kF32, DType::kQ4_0}) {
+}
+
+// Whole blocks: even and uneven widths, one choice and many, experts without a row and with more than one tile of them.
+void add_moe_blocks(Cases& out) {
+  struct Block {
+    DType type;
+    uint64_t d, d_ff, n_experts, top_k;
+    std::vector<uint64_t> steps;
+    bool renormalise = true;
+    Activation act = Activation::kSilu;
+  };
+  for (const Block& s :
+       {Block{DType::kF32, 96, 64, 6, 2, {1, 3, 17}}, Block{DType::kQ4_0, 96, 64, 6, 2, {1, 3, 17}},
+        Block{DType::kF32, 77, 51, 5, 5, {2, 9}, false, Activation::kGeluTanh},
+        Block{DType::kBF16, 64, 300, 40, 1, {1, 17}}, Block{DType::kF16, 130, 48, 9, 8, {8, 40}, false},
+        Block{DType::kQ8_0, 96, 512, 40, 1, {1, 19}}, Block{DType::kQ4_K, 256, 768, 12, 8, {1, 9, 70}},
+        Block{DType::kQ6_K, 256, 768, 12, 8, {1, 70}}, Block{DType::kQ5_K, 768, 256, 7, 3, {1, 33}}}) {
     CaseBuilder b(1400);
-    const uint64_t d = 96, d_ff = 64, n_experts = 6;
-    const ValueId x = b.input(d), y = b.value(d);
+    const ValueId x = b.input(s.d), y = b.value(s.d);
     b.emit(MoeBlock{.x = x,
-                    .norm = b.weight(DType::kF32, {d}),
-                    .router = b.weight(DType::kF32, {n_experts, d}),
-                    .w_gate = b.weight(type, {n_experts, d_ff, d}),
-                    .w_up = b.weight(type, {n_experts, d_ff, d}),
-                    .w_down = b.weight(type, {n_experts, d, d_ff}),
+                    .norm = b.weight(DType::kF32, {s.d}),
+                    .router = b.weight(DType::kF32, {s.n_experts, s.d}),
+                    .w_gate = b.weight(s.type, {s.n_experts, s.d_ff, s.d}),
+                    .w_up = b.weight(s.type, {s.n_experts, s.d_ff, s.d}),
+                    .w_down = b.weight(s.type, {s.n_experts, s.d, s.d_ff}),
                     .out = y,
-                    .top_k = 2,
-                    .eps = 1e-6F});
-    out.push_back(b.finish("moe_block_" + std::string(name(type)), y, type == DType::kF32 ? kPlainProduct : 5e-4));
+                    .top_k = s.top_k,
+                    .renormalise = s.renormalise,
+                    .weight_scale = s.renormalise ? 1.0F : 1.5F,
+                    .eps = 1e-6F,
+                    .act = s.act});
+    const std::string name = "moe_block_" + std::string(stretto::name(s.type)) + "_" + std::to_string(s.d_ff) + "_" +
+                             std::to_string(s.top_k);
+    out.push_back(b.finish(name, y, has_integer_dot(s.type) ? 5e-4 : kPlainProduct, s.steps));
   }
 }
 
@@ -301,6 +321,7 @@ const std::vector<OpCase>& op_cases() {
     add_router(out);
     add_experts(out);
     add_swap_cases(out);
+    add_moe_blocks(out);
     return out;
   }();
   return cases;

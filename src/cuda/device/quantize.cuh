@@ -21,13 +21,18 @@ __device__ __forceinline__ BlockScale scale_of(uint32_t top) {
   return {__uint_as_float(top) * (1.0F / 127), top != 0 ? __fdividef(127, __uint_as_float(top)) : 0};
 }
 
-// Four elements of a block that eight neighbouring lanes hold in order; all lanes of the warp take part, those with
-// `store` write: their codes, and the first of the eight the scale.
-__device__ __forceinline__ void quantize_four(int8_t* codes, float* scale, float4 v, bool store) {
+// The largest magnitude of the elements that eight neighbouring lanes hold, four each; all lanes of the warp take part.
+__device__ __forceinline__ uint32_t top_of_eight(float4 v) {
   uint32_t top = max(max(magnitude(v.x), magnitude(v.y)), max(magnitude(v.z), magnitude(v.w)));
 #pragma unroll
   for (int mask = 4; mask > 0; mask /= 2) top = max(top, __shfl_xor_sync(0xffffffffu, top, mask));
-  const BlockScale b = scale_of(top);
+  return top;
+}
+
+// Four elements of a block that eight neighbouring lanes hold in order; all lanes of the warp take part, those with
+// `store` write: their codes, and the first of the eight the scale.
+__device__ __forceinline__ void quantize_four(int8_t* codes, float* scale, float4 v, bool store) {
+  const BlockScale b = scale_of(top_of_eight(v));
   if (!store) return;
   *reinterpret_cast<char4*>(codes) = make_char4(quantize(v.x, b.inverse), quantize(v.y, b.inverse),
                                                 quantize(v.z, b.inverse), quantize(v.w, b.inverse));
