@@ -75,9 +75,10 @@ class Chat {
     if (!g.text.ends_with("\n")) print_out("\n");
     const Timings& t = g.timings;
     remark(
-        fmt::format("[{} cached + {} new prompt tokens, first token after {:.0f} ms, {} tokens at {:.1f} tokens/s{}]",
+        fmt::format("[{} cached + {} new prompt tokens, first token after {:.0f} ms, {} tokens at {:.1f} tokens/s, "
+                    "chosen on the {}{}]",
                     cached, t.prompt_n, t.first_token_ms, t.predicted_n,
-                    t.predicted_ms > 0 ? static_cast<double>(t.predicted_n) * 1e3 / t.predicted_ms : 0.0,
+                    t.predicted_ms > 0 ? static_cast<double>(t.predicted_n) * 1e3 / t.predicted_ms : 0.0, g.sampling,
                     g.finish == FinishReason::kCancelled ? ", stopped" : ""));
     clear_interrupt();
   }
