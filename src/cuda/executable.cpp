@@ -15,8 +15,8 @@
 namespace stretto::cuda {
 namespace {
 
-constexpr uint32_t kMailboxSize = 64;
-constexpr uint64_t kStateBytes = 256;  // of the step's block before its tokens: StepState, then the arg max's words
+constexpr uint32_t kTokensPerLaunch = 8;  // of the persistent stream; the restart of its rings costs microseconds
+constexpr uint64_t kStateBytes = 256;     // of the step's block before its tokens: StepState, then the arg max's words
 
 }  // namespace
 
@@ -43,7 +43,9 @@ CudaExecutable::CudaExecutable(Program program, const CompileOptions& options, c
   weights_ = upload_weights(planner, how.n_threads, machine_);
   place_copies(planner);
   tune();
-  capture();
+  if (how.decode != DecodePath::kGraph) open_stream();
+  if (!streams_ || how.decode == DecodePath::kAuto) capture();
+  if (how.decode == DecodePath::kAuto) choose_path();
 }
 
 CudaExecutable::~CudaExecutable() { (void)cudaStreamSynchronize(stream_.get()); }
@@ -132,7 +134,8 @@ void CudaExecutable::place_step() {
   std::byte* const block = Cursor(step_.data(), &guards_).take(bytes);
   sent_ = PinnedBuffer(bytes, "the step");
   std::memset(sent_.data(), 0, bytes);
-  mailbox_ = PinnedBuffer(kMailboxSize * sizeof(uint64_t), "generated tokens");
+  // The last word is the host's wish to stop.
+  mailbox_ = PinnedBuffer((kMailboxSize + 1) * sizeof(uint64_t), "generated tokens");
   std::memset(mailbox_.data(), 0, mailbox_.bytes());
   machine_.state = reinterpret_cast<StepState*>(block);
   machine_.tokens = reinterpret_cast<int32_t*>(block + kStateBytes);
@@ -211,8 +214,11 @@ void CudaExecutable::tune() {
 
 void CudaExecutable::choose(const Choices& choices) {
   machine_.choices = choices;
+  machine_.values = token_values_.data();
+  end_loop();
   tune();
-  capture();
+  if (runner_) runner_->choose(choices.stream);
+  if (!streams_) capture();
 }
 
 // The first kernel of a step waits for everything before it, so that the kernels behind it may read the step's state
@@ -275,6 +281,15 @@ void CudaExecutable::capture() {
 }
 
 void CudaExecutable::run_decode(bool greedy) {
+  if (streams_) {
+    const uint64_t left = options_.n_ctx - greedy_position_ - n_launched_;
+    const auto n = static_cast<uint32_t>(std::min<uint64_t>(left, kTokensPerLaunch));
+    greedy ? runner_->run_greedy(stream_.get(), n) : runner_->run(stream_.get());
+    if (greedy) n_launched_ += n;
+    n_decode_launches_ = 1;
+    return;
+  }
+  if (greedy) ++n_launched_;
   if (how_.graph) return (greedy ? greedy_ : decode_).replay(stream_.get());
   machine_.n_tokens = machine_.n_outputs = 1;
   machine_.values = token_values_.data();
@@ -295,8 +310,7 @@ void CudaExecutable::send_step(const Step& step) {
 
 std::span<const float> CudaExecutable::run_step(const Step& step) {
   check_cuda(cudaSetDevice(how_.device), "choice of the device");
-  stream_.wait();  // a greedy loop may still run; and the pinned step must not change under its copy
-  n_launched_ = n_taken_ = 0;
+  end_loop();  // one may still run; and the pinned step must not change under its copy
   send_step(step);
   machine_.values = (step.tokens.size() == 1 ? token_values_ : step_values_).data();
   if (step.tokens.size() == 1) {
@@ -313,6 +327,7 @@ std::span<const float> CudaExecutable::run_step(const Step& step) {
                                stream_.get()),
                "logits");
   stream_.wait();
+  if (streams_) runner_->check();
   return {logits, n};
 }
 
@@ -335,10 +350,9 @@ std::span<const float> CudaExecutable::run(const Step& step) {
 // The device has nothing to do and knows the step that comes next.
 void CudaExecutable::begin_decode(int32_t token, uint64_t position) {
   check_cuda(cudaSetDevice(how_.device), "choice of the device");
-  stream_.wait();
+  end_loop();
   std::memset(mailbox_.data(), 0, mailbox_.bytes());
   send_step({.tokens = {&token, 1}, .position = position, .outputs = {}});
-  n_launched_ = n_taken_ = 0;
 }
 
 bool CudaExecutable::start_greedy(int32_t token, uint64_t position) {
@@ -347,7 +361,6 @@ bool CudaExecutable::start_greedy(int32_t token, uint64_t position) {
     begin_decode(token, position);
     greedy_position_ = position;
     run_decode(true);
-    n_launched_ = 1;
   } catch (const Error& e) {
     stop(e.what());
   }
@@ -358,10 +371,7 @@ int32_t CudaExecutable::next_greedy() {
   CHECK(n_taken_ < n_launched_);
   try {
     // The step behind the one that is waited for, so that the device never waits for the host.
-    if (n_launched_ - n_taken_ < 2 && greedy_position_ + n_launched_ < options_.n_ctx) {
-      run_decode(true);
-      ++n_launched_;
-    }
+    if (n_launched_ - n_taken_ < 2 && greedy_position_ + n_launched_ < options_.n_ctx) run_decode(true);
     const auto* const slot =
         reinterpret_cast<const volatile uint64_t*>(mailbox_.data()) + (n_taken_ + 1) % kMailboxSize;
     for (uint64_t spins = 1; (*slot >> 32) != n_taken_ + 1; ++spins)
@@ -379,11 +389,10 @@ int32_t CudaExecutable::next_greedy() {
 
 void CudaExecutable::stop_greedy() {
   try {
-    stream_.wait();
+    end_loop();
   } catch (const Error& e) {
     stop(e.what());
   }
-  n_launched_ = n_taken_ = 0;
 }
 
 uint64_t CudaExecutable::memory_bytes() const {

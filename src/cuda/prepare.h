@@ -5,6 +5,7 @@
 #include "cuda/gemv.h"
 #include "cuda/prefill_attention.h"
 #include "cuda/rows.h"
+#include "cuda/stream.h"
 
 namespace stretto::cuda {
 
@@ -13,6 +14,7 @@ inline void prepare_kernels(const DeviceShape& device) {
   prepare_decode_attention(device);
   prepare_prefill_attention(device);
   prepare_rows(device);
+  prepare_stream(device);
 }
 
 }  // namespace stretto::cuda

@@ -1,0 +1,125 @@
+// Where all blocks of the persistent kernel meet, and how they wait for each other's vectors.
+//
+// A counter that only grows: a block adds one when its results are written and goes on when all have. Comparisons are
+// by difference, so the counter may wrap. One thread of a block waits; the block's barriers pass what it has seen on.
+#pragma once
+
+#include "cuda/stream.h"
+
+namespace stretto::cuda {
+
+// All warps of the block but the feeder.
+__device__ __forceinline__ void sync_block() { asm volatile("bar.sync 1, %0;" ::"n"(kStreamThreads) : "memory"); }
+
+__device__ __forceinline__ uint32_t load_acquire(const uint32_t* p) {
+  uint32_t v;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
+
+#ifdef STRETTO_STREAM_DELAYS
+// For tests: every wait begins with a pause of up to about eight microseconds that differs from block to block and from
+// time to time.
+__device__ __forceinline__ void random_delay() {
+  uint32_t h = (static_cast<uint32_t>(clock64()) ^ blockIdx.x * 2654435761u) * 2246822519u;
+  h ^= h >> 13;
+  const long long until = clock64() + (h % 8 == 0 ? h % 16384 : h % 512);
+  while (clock64() < until) {
+  }
+}
+#else
+__device__ __forceinline__ void random_delay() {}
+#endif
+
+// The watchdog of a waiting thread.
+struct StreamPatience {
+  StreamControl* control;
+  uint32_t phase;
+  uint32_t spins = 0;
+  long long begin = 0;
+
+  // Whether to give up.
+  __device__ __forceinline__ bool is_over() {
+    if (++spins % 256 != 0) return false;
+    const long long now = clock64();
+    if (spins == 256) begin = now;
+    if (load_acquire(&control->late_phase) != 0) return true;
+    if (now - begin < static_cast<long long>(kStreamPatience)) return false;
+    atomicCAS(&control->late_phase, 0, 1 + phase);
+    return true;
+  }
+};
+
+class StreamGrid {
+ public:
+  __device__ explicit StreamGrid(StreamControl* control)
+      : control_(control), target_(*reinterpret_cast<volatile uint32_t*>(&control->arrived_begin)) {}
+
+  // The block's results are written.
+  __device__ void arrive() {
+    random_delay();
+    sync_block();
+    target_ += gridDim.x;
+    if (threadIdx.x == 0) asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(&control_->arrived) : "memory");
+  }
+
+  // Until all blocks have arrived as often as this one.
+  __device__ void wait(uint32_t phase) const {
+    random_delay();
+    if (threadIdx.x == 0) {
+      StreamPatience patience{control_, phase};
+      while (static_cast<int32_t>(load_acquire(&control_->arrived) - target_) < 0)
+        if (patience.is_over()) break;
+    }
+    sync_block();
+  }
+
+  __device__ uint32_t target() const { return target_; }
+
+ private:
+  StreamControl* control_;
+  uint32_t target_;
+};
+
+// Who waits for a phase's vector, and the bits of StreamFlag.
+struct StreamTurn {
+  StreamControl* control;
+  uint32_t phase;
+  uint32_t in, out;  // bit of what is read and written
+};
+
+__device__ __forceinline__ float flagged(float v, uint32_t bit) {
+  return __uint_as_float((__float_as_uint(v) & ~1u) | bit);
+}
+// Results must not depend on the number of tokens before them.
+__device__ __forceinline__ float without_flag(float v) { return flagged(v, 0); }
+__device__ __forceinline__ float4 without_flags(float4 v) {
+  return make_float4(without_flag(v.x), without_flag(v.y), without_flag(v.z), without_flag(v.w));
+}
+__device__ __forceinline__ bool is_valid(float v, uint32_t bit) { return (__float_as_uint(v) & 1) == bit; }
+__device__ __forceinline__ bool is_valid(float4 v, uint32_t bit) {
+  return is_valid(v.x, bit) && is_valid(v.y, bit) && is_valid(v.z, bit) && is_valid(v.w, bit);
+}
+
+// A load that is neither moved nor served by the first-level cache.
+__device__ __forceinline__ void load_now(float& v, const float* p) {
+  asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(v) : "l"(p) : "memory");
+}
+__device__ __forceinline__ void load_now(float4& v, const float4* p) {
+  asm volatile("ld.relaxed.gpu.global.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "l"(p)
+               : "memory");
+}
+
+// Loads again until the value is there.
+template <class T>
+__device__ __forceinline__ void await(T& v, const T* p, const StreamTurn& turn) {
+  if (is_valid(v, turn.in)) return;
+  StreamPatience patience{turn.control, turn.phase};
+  do {
+    load_now(v, p);
+  } while (!is_valid(v, turn.in) && !patience.is_over());
+}
+
+}  // namespace stretto::cuda
