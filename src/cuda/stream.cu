@@ -218,7 +218,7 @@ StreamLayout stream_layout(const StreamTape& tape, const DeviceShape& device, co
   const auto place = [&](uint32_t n_stages) {
     at.n_stages = n_stages;
     at.released = at.barriers + 8 * n_stages;
-    at.ring = rounded(at.released + 4 * n_stages);
+    at.ring = rounded(at.released + 8 * n_stages);
     at.bytes = at.ring + n_stages * at.stage_bytes;
   };
   // A multiple of the warps: the uses of a stage must all belong to one warp, since a barrier's one bit of parity tells

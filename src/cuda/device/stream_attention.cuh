@@ -17,7 +17,7 @@ constexpr uint32_t kMaxStreamRuns = 128;
 template <class T, int kHeadDim>
 struct alignas(128) StreamHeads {
   static constexpr uint32_t kStages = 2, kRingBytes = kStages * kCacheGranule * kHeadDim * sizeof(T);
-  using Stream = CacheStream<kHeadDim * sizeof(T), kStages, kAttentionWarps>;
+  using Stream = CacheStream<kHeadDim * sizeof(T), kAttentionWarps>;
   uint8_t rings[kAttentionWarps][kRingBytes];  // later the sums of the warps, then of the runs
   QueryTiles<T, kHeadDim> q;
   T new_row[2][kHeadDim];  // of keys and values
@@ -291,7 +291,8 @@ __device__ __noinline__ void run_attention(const StreamTurn turn, uint32_t posit
   if (run.index >= run.n_active) return;
   const uint64_t head_row = CacheLayout{p.n_kv_heads, p.n_ctx, kHeadDim}.row(run.kv_head, 0) * sizeof(T);
   const uint32_t ring = min(warp, kAttentionWarps - 1);
-  typename Heads::Stream stream(s.rings[ring], s.barriers[ring], static_cast<const uint8_t*>(p.k_cache) + head_row,
+  typename Heads::Stream stream(s.rings[ring], Heads::kStages, s.barriers[ring],
+                                static_cast<const uint8_t*>(p.k_cache) + head_row,
                                 static_cast<const uint8_t*>(p.v_cache) + head_row, run.begin + warp, run.end);
   if (warp < kAttentionWarps) {
     stream.prepare();

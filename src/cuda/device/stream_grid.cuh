@@ -4,6 +4,7 @@
 // by difference, so the counter may wrap. One thread of a block waits; the block's barriers pass what it has seen on.
 #pragma once
 
+#include "cuda/device/dependency.cuh"
 #include "cuda/stream.h"
 
 namespace stretto::cuda {
@@ -16,20 +17,6 @@ __device__ __forceinline__ uint32_t load_acquire(const uint32_t* p) {
   asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
   return v;
 }
-
-#ifdef STRETTO_STREAM_DELAYS
-// For tests: every wait begins with a pause of up to about eight microseconds that differs from block to block and from
-// time to time.
-__device__ __forceinline__ void random_delay() {
-  uint32_t h = (static_cast<uint32_t>(clock64()) ^ blockIdx.x * 2654435761u) * 2246822519u;
-  h ^= h >> 13;
-  const long long until = clock64() + (h % 8 == 0 ? h % 16384 : h % 512);
-  while (clock64() < until) {
-  }
-}
-#else
-__device__ __forceinline__ void random_delay() {}
-#endif
 
 // The watchdog of a waiting thread.
 struct StreamPatience {

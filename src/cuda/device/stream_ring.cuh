@@ -38,7 +38,10 @@ struct StreamReader {
   // All lanes have read the stage of the last acquire().
   __device__ __forceinline__ void release(const StreamLayout& at) {
     __syncwarp();
-    if (threadIdx.x % 32 == 0) reinterpret_cast<volatile uint32_t*>(shared + at.released)[place] = round + 1;
+    if (threadIdx.x % 32 == 0)
+      asm volatile(
+          "mbarrier.arrive.release.cta.shared::cta.b64 _, [%0];" ::"r"(shared_address(shared + at.released) + 8 * place)
+          : "memory");
     next += kStreamWarps;
     place += kStreamWarps;
     if (place >= at.n_stages) {
@@ -55,7 +58,7 @@ class StreamFeeder {
       : p_(p), tokens_left_(p.n_tokens), lane_(threadIdx.x % 32), policy_(read_once_policy()) {
     for (uint32_t s = lane_; s < p.at.n_stages; s += 32) {
       init_copy_barrier(barrier(s));
-      released()[s] = 0;
+      init_copy_barrier(released(s));
     }
     publish_barriers();
   }
@@ -85,8 +88,9 @@ class StreamFeeder {
   __device__ __forceinline__ uint32_t barrier(uint32_t place) const {
     return shared_address(shared + p_.at.barriers) + 8 * place;
   }
-  __device__ __forceinline__ volatile uint32_t* released() const {
-    return reinterpret_cast<volatile uint32_t*>(shared + p_.at.released);
+  // Completes a phase each time the stage has been given back.
+  __device__ __forceinline__ uint32_t released(uint32_t place) const {
+    return shared_address(shared + p_.at.released) + 8 * place;
   }
 
   // Up to kAtOnce stages of the segment, a lane each, as far as there is room.
@@ -97,7 +101,7 @@ class StreamFeeder {
       place -= p_.at.n_stages;
       ++round;
     }
-    const bool ready = lane_ < kAtOnce && i < n_ && released()[min(place, p_.at.n_stages - 1)] == round;
+    const bool ready = lane_ < kAtOnce && i < n_ && (round == 0 || is_complete(released(place), (round - 1) % 2));
     const uint32_t n = __ffs(static_cast<int>(~__ballot_sync(0xffffffffu, ready))) - 1;
     if (lane_ < n) {
       const uint32_t group = i / parts_, part = i - group * parts_;
