@@ -377,7 +377,11 @@ int32_t CudaExecutable::next_greedy() {
     for (uint64_t spins = 1; (*slot >> 32) != n_taken_ + 1; ++spins)
       if (spins % (1 << 16) == 0) {
         const cudaError_t status = cudaStreamQuery(stream_.get());
-        if (status != cudaErrorNotReady) check_cuda(status, "a greedy step");
+        if (status == cudaErrorNotReady) continue;
+        check_cuda(status, "a greedy step");
+        if ((*slot >> 32) == n_taken_ + 1) break;
+        if (streams_) runner_->check();
+        fail(ErrorKind::kCuda, "the device ended a greedy step without a token");
       }
     std::atomic_thread_fence(std::memory_order_acquire);
     ++n_taken_;

@@ -144,6 +144,7 @@ __device__ __forceinline__ void run_phase(const StreamParams& p, uint32_t t, uin
 }
 
 __global__ void __launch_bounds__(kStreamThreads + 32, 1) stream_kernel(const __grid_constant__ StreamParams p) {
+#if __CUDA_ARCH__ >= 900  // has_stream of ExecutableOptions keeps it from older devices
   StreamBlock& block = the_block();
   if (threadIdx.x < kStreamWarps) block.reader[threadIdx.x] = {threadIdx.x, threadIdx.x, 0};
   if (threadIdx.x == 0) {
@@ -171,12 +172,12 @@ __global__ void __launch_bounds__(kStreamThreads + 32, 1) stream_kernel(const __
     for (uint32_t i = 0; i < p.n_phases; ++i) run_phase(p, t, i, grid);
     unsigned long long* const best = p.control->best + t % 2;
     const uint32_t token = 0xffffffffu - static_cast<uint32_t>(__ldcg(best));
-    const bool stops = __ldcg(&p.control->stop_at) == grid.target();
+    const bool stops = __ldcg(&p.control->stop_at) == grid.target(), late = __ldcg(&p.control->late_phase) != 0;
     if (threadIdx.x == 0) {
       block.token = token;
       ++block.position;
       ++block.n_before;
-      if (p.greedy && blockIdx.x == 0) hand_out(p, static_cast<int32_t>(token), block.position);
+      if (p.greedy && blockIdx.x == 0 && !late) hand_out(p, static_cast<int32_t>(token), block.position);
     }
     if (stops) break;
   }
@@ -185,6 +186,7 @@ __global__ void __launch_bounds__(kStreamThreads + 32, 1) stream_kernel(const __
     p.control->arrived_begin = grid.target();
     p.control->n_tokens = block.n_before;
   }
+#endif
 }
 
 // The largest that a block of threads keeps for attention.

@@ -90,7 +90,7 @@ struct StreamControl {
   uint32_t arrived = 0;        // blocks at barriers, running on for ever
   uint32_t arrived_begin = 0;  // at the launch's begin
   uint32_t n_tokens = 0;       // run since the places of the vectors were cleared
-  uint32_t late_phase = 0;     // 1 + the phase that waited in vain
+  uint32_t late_phase = 0;     // ~the first phase that waited in vain
   uint32_t stop_at = 0;        // the value of `arrived` at which the host's wish to stop was seen
   unsigned long long best[2] = {0, 0};
 };

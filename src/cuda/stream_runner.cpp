@@ -190,7 +190,7 @@ void StreamRunner::check() const {
   StreamControl control;
   check_cuda(cudaMemcpy(&control, control_.data(), sizeof control, cudaMemcpyDeviceToHost), "the stream's state");
   if (control.late_phase == 0) return;
-  const uint32_t phase = control.late_phase - 1;
+  const uint32_t phase = ~control.late_phase;
   const bool known = phase < host_tape_.phases.size();
   const Node* node = known ? &machine_.program->nodes[host_tape_.phases[phase].op] : nullptr;
   fail(ErrorKind::kCuda, "the persistent stream waited in vain before phase {} ({})", phase,
@@ -203,6 +203,21 @@ void StreamRunner::set_arrivals(uint32_t n) {
   check_cuda(cudaMemcpy(&control, control_.data(), sizeof control, cudaMemcpyDeviceToHost), "the stream's state");
   control.arrived = control.arrived_begin = n;
   check_cuda(cudaMemcpy(control_.data(), &control, sizeof control, cudaMemcpyHostToDevice), "the stream's state");
+}
+
+void StreamRunner::withhold_results(uint32_t phase) {
+  StreamPhase broken = host_tape_.phases.at(phase);
+  ++broken.out.use;
+  check_cuda(cudaMemcpy(tape_.data() + phase * sizeof broken, &broken, sizeof broken, cudaMemcpyHostToDevice),
+             "the stream's tape");
+}
+
+void StreamRunner::withhold_weights() {
+  StreamSegment broken = host_tape_.segments.back();
+  broken.groups = broken.extra = 0;
+  const uint64_t offset = rounded(host_tape_.phases.size() * sizeof(StreamPhase)) +
+                          (host_tape_.segments.size() - 1) * sizeof(StreamSegment);
+  check_cuda(cudaMemcpy(tape_.data() + offset, &broken, sizeof broken, cudaMemcpyHostToDevice), "the stream's tape");
 }
 
 void StreamRunner::measure(bool wanted) {

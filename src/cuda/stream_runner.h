@@ -46,6 +46,9 @@ class StreamRunner {
 
   // For tests: the count of arrivals from which the next launch goes on.
   void set_arrivals(uint32_t n);
+  // For tests, until the next choose(): launches wait in vain for the results of a phase, or for the head's weights.
+  void withhold_results(uint32_t phase);
+  void withhold_weights();
   // Keeps clocks from the next launch on.
   void measure(bool wanted);
   std::vector<StreamTime> times() const;

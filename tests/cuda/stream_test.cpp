@@ -141,6 +141,38 @@ TEST(CudaStream, LaunchAfterLaunchAtAnyDepth) {
   EXPECT_EQ(loop.tokens(64), wanted);
 }
 
+// A wait that can never end: for a vector, for weights.
+TEST(CudaStream, WaitsInVainEndInAnErrorThatNamesThePhase) {
+  SKIP_WITHOUT_DEVICE();
+  const Loop loop("gguf/llama.q8_0", DecodePath::kStream, 64);
+  auto& executable = dynamic_cast<cuda::CudaExecutable&>(*loop.executable);
+  cuda::StreamRunner& runner = *executable.stream_runner();
+  const auto wanted = loop.tokens(20);
+  loop.executable->stop_greedy();
+  const auto expect_error = [&](uint32_t phase) {
+    runner.run(nullptr);
+    cuda::check_cuda(cudaDeviceSynchronize(), "a step that waits in vain");
+    try {
+      runner.check();
+      ADD_FAILURE() << "phase " << phase;
+    } catch (const Error& e) {
+      std::printf("%s\n", e.what());
+      EXPECT_EQ(e.kind(), ErrorKind::kCuda);
+      EXPECT_NE(std::string(e.what()).find("in vain before phase " + std::to_string(phase) + " ("), std::string::npos)
+          << e.what();
+    }
+    runner.choose({});
+    EXPECT_EQ(loop.tokens(20), wanted);
+    loop.executable->stop_greedy();
+  };
+  for (const uint32_t phase : {0, 1, 2, 4}) {
+    runner.withhold_results(phase);
+    expect_error(phase + 1);
+  }
+  runner.withhold_weights();
+  expect_error(runner.n_phases() - 1);
+}
+
 TEST(CudaStream, ClocksCoverEveryPhase) {
   SKIP_WITHOUT_DEVICE();
   const Loop loop("gguf/llama.q8_0", DecodePath::kStream, 64);

@@ -25,6 +25,11 @@ __device__ __forceinline__ void publish_barriers() {
 #endif
 }
 
+// Ends a barrier's life, by one lane.
+__device__ __forceinline__ void invalidate_copy_barrier(uint32_t barrier) {
+  asm volatile("mbarrier.inval.shared.b64 [%0];" ::"r"(barrier) : "memory");
+}
+
 __device__ __forceinline__ bool is_complete(uint32_t barrier, uint32_t parity) {
   uint32_t done;
 #if __CUDA_ARCH__ >= 900
@@ -38,6 +43,16 @@ __device__ __forceinline__ bool is_complete(uint32_t barrier, uint32_t parity) {
                : "r"(barrier), "r"(parity)
                : "memory");
 #endif
+  return done != 0;
+}
+
+// The same without a pause of the thread where it is not: one lane's barrier must not hold up another's.
+__device__ __forceinline__ bool is_complete_now(uint32_t barrier, uint32_t parity) {
+  uint32_t done;
+  asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+               : "=r"(done)
+               : "r"(barrier), "r"(parity)
+               : "memory");
   return done != 0;
 }
 

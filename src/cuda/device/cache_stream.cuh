@@ -33,14 +33,25 @@ class CacheStream {
     }
     __syncwarp();
   }
+  // Nothing is on its way; the barriers' memory may be used for something else.
+  __device__ void close() {
+    if (lane_ != 0) return;
+    for (uint32_t s = 0; s < n_stages_; ++s) invalidate_copy_barrier(barriers_ + 8 * s);
+  }
   __device__ void start() {
     for (uint32_t s = 0; s < n_stages_; ++s) issue(s);
   }
-  // The shared address of the next half of a granule, complete.
-  __device__ uint32_t acquire() {
-    while (!is_complete(barriers_ + 8 * stage_, parity_)) {
-    }
+  // The shared address of the next half of a granule, complete; wait(barrier, parity) waits for a copy.
+  template <class Wait>
+  __device__ uint32_t acquire(const Wait& wait) {
+    wait(barriers_ + 8 * stage_, parity_);
     return ring_ + stage_ * kStageBytes;
+  }
+  __device__ uint32_t acquire() {
+    return acquire([](uint32_t barrier, uint32_t parity) {
+      while (!is_complete(barrier, parity)) {
+      }
+    });
   }
   // Gives the last one back; all lanes have read it.
   __device__ void release() {

@@ -27,9 +27,9 @@ struct alignas(128) StreamHeads {
   uint64_t barriers[kAttentionWarps][kStages];
 };
 
-// Between ordinary writes to device memory and bulk copies that read them: later tokens of a launch copy the rows of
-// earlier ones.
-__device__ __forceinline__ void order_copies() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
+// Between ordinary accesses and bulk copies of the same memory: later tokens of a launch copy the cache rows that
+// earlier ones wrote, and the rings lie where other phases have their inputs and sums.
+__device__ __forceinline__ void order_copies() { asm volatile("fence.proxy.async;" ::: "memory"); }
 
 // The granules of a block, and its group of heads.
 struct StreamRun {
@@ -243,7 +243,8 @@ __device__ __forceinline__ void join_stream_runs(const DecodeAttentionParams& p,
 // A warp's granules of the run.
 template <class T, int kHeadDim, class Stream>
 __device__ __forceinline__ void attend(const StreamRun& run, uint32_t position, Stream& stream,
-                                       StreamHeads<T, kHeadDim>& s) {
+                                       StreamHeads<T, kHeadDim>& s, const StreamTurn& turn) {
+  const auto wait = [&](uint32_t barrier, uint32_t parity) { await_copy(barrier, parity, turn); };
   const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   HeadSoftmax<T, kHeadDim> softmax;
   softmax.unscale = s.unscale[lane / 4];
@@ -252,12 +253,12 @@ __device__ __forceinline__ void attend(const StreamRun& run, uint32_t position, 
     const uint32_t from = granule * kCacheGranule, n_valid = min(position + 1 - from, kCacheGranule);
     const bool is_last = run.owns_new && granule + 1 == run.end;
     float weights[4];
-    uint32_t half = stream.acquire();
+    uint32_t half = stream.acquire(wait);
     if (is_last) complete_stream_granule<T, kHeadDim>(half, s.new_row[0], n_valid, lane);
     softmax.scores(s.q, half, lane, weights);
     stream.release();
     softmax.weigh(weights, static_cast<int>(run.first_position - from), static_cast<int>(n_valid), lane);
-    half = stream.acquire();
+    half = stream.acquire(wait);
     if (is_last) complete_stream_granule<T, kHeadDim>(half, s.new_row[1], n_valid, lane);
     softmax.add(half, weights, lane);
     stream.release();
@@ -303,8 +304,9 @@ __device__ __noinline__ void run_attention(const StreamTurn turn, uint32_t posit
   sync_block();
   laps.lap(&StreamClock::input);
   const uint32_t n_busy = min(kAttentionWarps, run.end - run.begin);
-  if (warp < n_busy) attend(run, position, stream, s);
+  if (warp < n_busy) attend(run, position, stream, s, turn);
   sync_block();
+  if (warp < kAttentionWarps) stream.close();
   laps.lap(&StreamClock::work);
 
   const uint32_t n_quads = run.n_heads * kHeadDim / 4, quad = min(threadIdx.x, n_quads - 1);

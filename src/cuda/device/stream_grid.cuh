@@ -4,6 +4,7 @@
 // by difference, so the counter may wrap. One thread of a block waits; the block's barriers pass what it has seen on.
 #pragma once
 
+#include "cuda/device/async_copy.cuh"
 #include "cuda/device/dependency.cuh"
 #include "cuda/stream.h"
 
@@ -30,9 +31,10 @@ struct StreamPatience {
     if (++spins % 256 != 0) return false;
     const long long now = clock64();
     if (spins == 256) begin = now;
-    if (load_acquire(&control->late_phase) != 0) return true;
-    if (now - begin < static_cast<long long>(kStreamPatience)) return false;
-    atomicCAS(&control->late_phase, 0, 1 + phase);
+    const bool others = load_acquire(&control->late_phase) != 0;
+    // Who waited about as long as the one whose patience ended first has a say in which phase it was.
+    if (now - begin < static_cast<long long>(others ? kStreamPatience / 2 : kStreamPatience)) return others;
+    atomicMax(&control->late_phase, ~phase);
     return true;
   }
 };
@@ -97,6 +99,13 @@ __device__ __forceinline__ void load_now(float4& v, const float4* p) {
                : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
                : "l"(p)
                : "memory");
+}
+
+// Until a copy has arrived.
+__device__ __forceinline__ void await_copy(uint32_t barrier, uint32_t parity, const StreamTurn& turn) {
+  StreamPatience patience{turn.control, turn.phase};
+  while (!is_complete(barrier, parity) && !patience.is_over()) {
+  }
 }
 
 // Loads again until the value is there.

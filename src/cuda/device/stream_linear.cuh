@@ -65,7 +65,7 @@ template <bool kInteger, bool kWide, bool kBoth>
 __device__ __forceinline__ void load_stream_input(const StreamLinear& p, const StreamNorm& norm, const GemvInput& in,
                                                   const StreamTurn& turn) {
   random_delay();
-  constexpr uint32_t kAtOnce = 6, kStride = 4 * kStreamThreads;
+  constexpr uint32_t kAtOnce = 7, kStride = 4 * kStreamThreads;
   float sum = 0;
   const bool has_norm = p.norm != nullptr;
   for (uint32_t first = 4 * threadIdx.x; first < in.padded; first += kAtOnce * kStride) {
@@ -119,14 +119,14 @@ __device__ __forceinline__ float stream_norm_factor(const StreamLinear& p, const
 // The warp's stages of one matrix, of which the first is number `begin`: four partial sums each.
 template <class Format>
 __device__ __forceinline__ void consume(StreamReader& reader, const StreamLayout& at, const StreamSegment& s,
-                                        uint32_t begin, const GemvInput& in, float* sums) {
+                                        uint32_t begin, const GemvInput& in, float* sums, const StreamTurn& turn) {
   const uint32_t lane = threadIdx.x % 32, n = StreamShare(s).n_groups * s.parts;
   const uint32_t units_per_stage = s.units_per_stage, n_units = s.n_units, parts = s.parts;
   GemvAccumulator<Format> accumulator;
   uint32_t part = (reader.next - begin) % parts;
   for (uint32_t i = reader.next - begin; i < n; i += kStreamWarps) {
     const uint32_t first = part * units_per_stage, end = min(first + units_per_stage, n_units);
-    const uint8_t* unit = reader.acquire(at);
+    const uint8_t* unit = reader.acquire(at, turn);
     for (uint32_t u = first; u < end; ++u, unit += Format::kUnitBytes) accumulator.add(unit, in, u, lane);
     reader.release(at);
     const float y = accumulator.finish(lane);
@@ -241,12 +241,12 @@ __device__ __noinline__ void run_linear(const StreamTurn turn, unsigned long lon
   const uint32_t begin = block.n_read, n_first = share.n_groups * p.product[0].segment.parts;
   uint32_t n_second = 0;
   StreamReader reader = block.reader[threadIdx.x / 32];
-  consume<First>(reader, at, p.product[0].segment, begin, in, sums);
+  consume<First>(reader, at, p.product[0].segment, begin, in, sums, turn);
   if constexpr (!std::is_void_v<Second>) {
     static_assert(!is_wide<Second>());
     GemvInput second = in;
     second.q += p.padded / 8 * 9;
-    consume<Second>(reader, at, p.product[1].segment, begin + n_first, second, sums + 4 * n_first);
+    consume<Second>(reader, at, p.product[1].segment, begin + n_first, second, sums + 4 * n_first, turn);
     n_second = StreamShare(p.product[1].segment).n_groups * p.product[1].segment.parts;
   }
   if (threadIdx.x % 32 == 0) block.reader[threadIdx.x / 32] = reader;

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "cuda/device/async_copy.cuh"
-#include "cuda/stream.h"
+#include "cuda/device/stream_grid.cuh"
 
 namespace stretto::cuda {
 
@@ -30,18 +30,18 @@ struct StreamReader {
   uint32_t next;  // number of the stage, its place in the ring, and how often the ring had been full before it
   uint32_t place, round;
 
-  __device__ __forceinline__ const uint8_t* acquire(const StreamLayout& at) const {
-    while (!is_complete(shared_address(shared + at.barriers) + 8 * place, round % 2)) {
-    }
+  __device__ __forceinline__ const uint8_t* acquire(const StreamLayout& at, const StreamTurn& turn) const {
+    random_delay();
+    await_copy(shared_address(shared + at.barriers) + 8 * place, round % 2, turn);
     return shared + at.ring + place * at.stage_bytes;
   }
-  // All lanes have read the stage of the last acquire().
+  // The lane has read what it needs of the stage of the last acquire(). Every lane arrives: one that does it for all costs
+  // as much, and racecheck could not follow it.
   __device__ __forceinline__ void release(const StreamLayout& at) {
-    __syncwarp();
-    if (threadIdx.x % 32 == 0)
-      asm volatile(
-          "mbarrier.arrive.release.cta.shared::cta.b64 _, [%0];" ::"r"(shared_address(shared + at.released) + 8 * place)
-          : "memory");
+    random_delay();
+    asm volatile(
+        "mbarrier.arrive.release.cta.shared::cta.b64 _, [%0];" ::"r"(shared_address(shared + at.released) + 8 * place)
+        : "memory");
     next += kStreamWarps;
     place += kStreamWarps;
     if (place >= at.n_stages) {
@@ -58,7 +58,7 @@ class StreamFeeder {
       : p_(p), tokens_left_(p.n_tokens), lane_(threadIdx.x % 32), policy_(read_once_policy()) {
     for (uint32_t s = lane_; s < p.at.n_stages; s += 32) {
       init_copy_barrier(barrier(s));
-      init_copy_barrier(released(s));
+      asm volatile("mbarrier.init.shared::cta.b64 [%0], 32;" ::"r"(released(s)) : "memory");
     }
     publish_barriers();
   }
@@ -77,8 +77,7 @@ class StreamFeeder {
       } else {
         --round;
       }
-      while (!is_complete(barrier(place), round % 2)) {
-      }
+      await_copy(barrier(place), round % 2, {p_.control, p_.n_phases, 0, 0});
     }
   }
 
@@ -101,7 +100,7 @@ class StreamFeeder {
       place -= p_.at.n_stages;
       ++round;
     }
-    const bool ready = lane_ < kAtOnce && i < n_ && (round == 0 || is_complete(released(place), (round - 1) % 2));
+    const bool ready = lane_ < kAtOnce && i < n_ && (round == 0 || is_complete_now(released(place), (round - 1) % 2));
     const uint32_t n = __ffs(static_cast<int>(~__ballot_sync(0xffffffffu, ready))) - 1;
     if (lane_ < n) {
       const uint32_t group = i / parts_, part = i - group * parts_;
