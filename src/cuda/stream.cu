@@ -143,8 +143,7 @@ __device__ __forceinline__ void run_phase(const StreamParams& p, uint32_t t, uin
   }
 }
 
-__global__ void __launch_bounds__(kStreamThreads + 32, 1) stream_kernel(const __grid_constant__ StreamParams p) {
-#if __CUDA_ARCH__ >= 900  // has_stream of ExecutableOptions keeps it from older devices
+[[maybe_unused]] __device__ __forceinline__ void run_tokens(const StreamParams& p) {
   StreamBlock& block = the_block();
   if (threadIdx.x < kStreamWarps) block.reader[threadIdx.x] = {threadIdx.x, threadIdx.x, 0};
   if (threadIdx.x == 0) {
@@ -186,6 +185,12 @@ __global__ void __launch_bounds__(kStreamThreads + 32, 1) stream_kernel(const __
     p.control->arrived_begin = grid.target();
     p.control->n_tokens = block.n_before;
   }
+}
+
+// Older devices have neither bulk copies nor their fences; ExecutableOptions::has_stream keeps the kernel from them.
+__global__ void __launch_bounds__(kStreamThreads + 32, 1) stream_kernel(const __grid_constant__ StreamParams p) {
+#if __CUDA_ARCH__ >= 900
+  run_tokens(p);
 #endif
 }
 
