@@ -12,12 +12,20 @@
 namespace stretto::cuda {
 namespace {
 
+// The thread's number, read anew: what lived in a register across the calls of phases, which take all of them, would be
+// spilled to memory that the vectors push out of the first-level cache (1-3 us a phase, measured).
+__device__ __forceinline__ uint32_t thread_now() {
+  uint32_t thread;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+  return thread;
+}
 // Into `to`, which is complete after finish_fetch() and a barrier of the block.
 __device__ __forceinline__ void fetch_phase(const StreamPhase* from, StreamPhase& to) {
   static_assert(sizeof(StreamPhase) % 16 == 0 && sizeof(StreamPhase) / 16 <= kStreamThreads);
-  if (threadIdx.x < sizeof(StreamPhase) / 16)
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(&to) + 16 * threadIdx.x),
-                 "l"(reinterpret_cast<const uint4*>(from) + threadIdx.x)
+  const uint32_t thread = thread_now();
+  if (thread < sizeof(StreamPhase) / 16)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(&to) + 16 * thread),
+                 "l"(reinterpret_cast<const uint4*>(from) + thread)
                  : "memory");
 }
 __device__ __forceinline__ void finish_fetch() { asm volatile("cp.async.wait_all;" ::: "memory"); }
@@ -112,9 +120,21 @@ __device__ __forceinline__ void hand_out(const StreamParams& p, int32_t token, u
   p.mailbox[n % p.mailbox_size] = uint64_t{n} << 32 | static_cast<uint32_t>(token);
 }
 
-// Phase i of the launch's token t.
-__device__ __forceinline__ void run_phase(const StreamParams& p, uint32_t t, uint32_t i, StreamGrid& grid) {
+// The warp's place in the loop, read anew for the same reason.
+__device__ __forceinline__ volatile StreamLoop& place() { return the_block().loop[thread_now() / 32]; }
+__device__ __forceinline__ void move_to(uint32_t token, uint32_t phase, uint32_t arrived) {
+  __syncwarp();
+  if (thread_now() % 32 == 0) {
+    place().token = token;
+    place().phase = phase;
+    place().arrived = arrived;
+  }
+  __syncwarp();
+}
+
+__device__ __forceinline__ void start_phase(const StreamParams& p) {
   StreamBlock& block = the_block();
+  const uint32_t i = place().phase;
   const StreamPhase& phase = block.phase[i % 2];
   const auto bit = [&](const StreamFlag& f) { return (f.use + block.n_before * f.per_token + 1) & 1; };
   const StreamTurn turn{p.control, i, bit(phase.in), bit(phase.out)};
@@ -125,22 +145,48 @@ __device__ __forceinline__ void run_phase(const StreamParams& p, uint32_t t, uin
   } else if (phase.kind == StreamKind::kAttention) {
     attention_any(turn, block.position);
   } else {
-    linear_any(turn, p.greedy ? p.control->best + t % 2 : nullptr);
+    linear_any(turn, p.greedy ? p.control->best + place().token % 2 : nullptr);
   }
-  if (blockIdx.x == 0 && threadIdx.x == 0) {
+}
+
+// To the next phase; false at the end of the token.
+__device__ __forceinline__ bool end_phase(const StreamParams& p) {
+  const uint32_t i = place().phase, t = place().token, n = place().arrived;
+  const StreamKind kind = the_block().phase[i % 2].kind;
+  if (blockIdx.x == 0 && thread_now() == 0) {
     // Whoever reads the word of the token before has done so; the next one writes it after more barriers.
     if (i == 0 && t == 0) p.control->best[0] = 0;
     if (i == 1) p.control->best[(t + 1) % 2] = 0;
-    if (i + 1 == p.n_phases && p.stop != nullptr && *p.stop != 0) p.control->stop_at = grid.target() + gridDim.x;
+    if (i + 1 == p.n_phases && p.stop != nullptr && *p.stop != 0) p.control->stop_at = n + gridDim.x;
   }
   finish_fetch();
   // The rope tables are read without flags; and nothing of a token may be written while another is read.
-  if (phase.kind == StreamKind::kEmbed || i + 1 == p.n_phases) {
+  const bool meets = kind == StreamKind::kEmbed || i + 1 == p.n_phases;
+  if (meets) {
+    const StreamGrid grid(p.control, n + gridDim.x);
     grid.arrive();
     grid.wait(i);
   } else {
     sync_block();
   }
+  move_to(t, i + 1, meets ? n + gridDim.x : n);
+  return i + 1 < p.n_phases;
+}
+
+// Everybody's view of the token that has been chosen; whether the loop goes on.
+__device__ __forceinline__ bool end_token(const StreamParams& p) {
+  StreamBlock& block = the_block();
+  const uint32_t t = place().token, arrived = place().arrived;
+  const uint32_t token = 0xffffffffu - static_cast<uint32_t>(__ldcg(p.control->best + t % 2));
+  const bool stops = __ldcg(&p.control->stop_at) == arrived, late = __ldcg(&p.control->late_phase) != 0;
+  if (thread_now() == 0) {
+    block.token = token;
+    ++block.position;
+    ++block.n_before;
+    if (p.greedy && blockIdx.x == 0 && !late) hand_out(p, static_cast<int32_t>(token), block.position);
+  }
+  move_to(t + 1, 0, arrived);
+  return !stops && t + 1 < p.n_tokens;
 }
 
 [[maybe_unused]] __device__ __forceinline__ void run_tokens(const StreamParams& p) {
@@ -150,6 +196,11 @@ __device__ __forceinline__ void run_phase(const StreamParams& p, uint32_t t, uin
     block.params = p;
     block.n_read = 0;
     block.stop = false;
+    for (uint32_t w = 0; w < kAttentionWarps; ++w) {
+      block.cache_parity[w] = 0;
+      for (uint64_t& barrier : block.cache_barriers[w]) init_copy_barrier(shared_address(&barrier));
+    }
+    publish_barriers();
   }
   if (threadIdx.x >= kStreamThreads) {
     StreamFeeder feeder(p);
@@ -158,31 +209,23 @@ __device__ __forceinline__ void run_phase(const StreamParams& p, uint32_t t, uin
     return;
   }
   __syncthreads();
-  StreamGrid grid(p.control);
+  move_to(0, 0, *const_cast<const volatile uint32_t*>(&p.control->arrived_begin));
   if (threadIdx.x == 0) {
     block.token = static_cast<uint32_t>(__ldcg(p.token));
     block.position = static_cast<uint32_t>(__ldcg(&p.state->position));
     block.n_before = __ldcg(&p.control->n_tokens);
   }
-  for (uint32_t t = 0; t < p.n_tokens; ++t) {
+  do {
     fetch_phase(p.phases, block.phase[0]);
     finish_fetch();
     sync_block();
-    for (uint32_t i = 0; i < p.n_phases; ++i) run_phase(p, t, i, grid);
-    unsigned long long* const best = p.control->best + t % 2;
-    const uint32_t token = 0xffffffffu - static_cast<uint32_t>(__ldcg(best));
-    const bool stops = __ldcg(&p.control->stop_at) == grid.target(), late = __ldcg(&p.control->late_phase) != 0;
-    if (threadIdx.x == 0) {
-      block.token = token;
-      ++block.position;
-      ++block.n_before;
-      if (p.greedy && blockIdx.x == 0 && !late) hand_out(p, static_cast<int32_t>(token), block.position);
-    }
-    if (stops) break;
-  }
+    do {
+      start_phase(p);
+    } while (end_phase(p));
+  } while (end_token(p));
   if (threadIdx.x == 0) *const_cast<volatile bool*>(&block.stop) = true;
   if (blockIdx.x == 0 && threadIdx.x == 0) {
-    p.control->arrived_begin = grid.target();
+    p.control->arrived_begin = place().arrived;
     p.control->n_tokens = block.n_before;
   }
 }

@@ -25,11 +25,6 @@ __device__ __forceinline__ void publish_barriers() {
 #endif
 }
 
-// Ends a barrier's life, by one lane.
-__device__ __forceinline__ void invalidate_copy_barrier(uint32_t barrier) {
-  asm volatile("mbarrier.inval.shared.b64 [%0];" ::"r"(barrier) : "memory");
-}
-
 __device__ __forceinline__ bool is_complete(uint32_t barrier, uint32_t parity) {
   uint32_t done;
 #if __CUDA_ARCH__ >= 900

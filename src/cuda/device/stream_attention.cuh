@@ -11,12 +11,11 @@
 
 namespace stretto::cuda {
 
-constexpr uint32_t kAttentionWarps = 4;  // that take positions; rings for more would cost the weights theirs
 constexpr uint32_t kMaxStreamRuns = 128;
 
 template <class T, int kHeadDim>
 struct alignas(128) StreamHeads {
-  static constexpr uint32_t kStages = 2, kRingBytes = kStages * kCacheGranule * kHeadDim * sizeof(T);
+  static constexpr uint32_t kRingBytes = kCacheStages * kCacheGranule * kHeadDim * sizeof(T);
   using Stream = CacheStream<kHeadDim * sizeof(T), kAttentionWarps>;
   uint8_t rings[kAttentionWarps][kRingBytes];  // later the sums of the warps, then of the runs
   QueryTiles<T, kHeadDim> q;
@@ -24,7 +23,6 @@ struct alignas(128) StreamHeads {
   float scratch[kHeadsPerBlock + 1][kHeadDim];
   float unscale[kHeadsPerBlock];
   float top[kAttentionWarps][kHeadsPerBlock], sum[kAttentionWarps][kHeadsPerBlock];
-  uint64_t barriers[kAttentionWarps][kStages];
 };
 
 // Between ordinary accesses and bulk copies of the same memory: later tokens of a launch copy the cache rows that
@@ -62,14 +60,10 @@ struct StreamHead {
   float v[kPer];
 
   __device__ __forceinline__ void load(const float* x, uint32_t lane, const StreamTurn& turn) {
+    load_valid(
+        v, [&](uint32_t i) { return x + lane + 32 * i; }, turn);
 #pragma unroll
-    for (int i = 0; i < kPer; ++i) load_now(v[i], x + lane + 32 * i);
-#pragma unroll
-    for (int i = 0; i < kPer; ++i) {
-      await(v[i], x + lane + 32 * i, turn);
-      v[i] = without_flag(v[i]);
-    }
-    __syncwarp();
+    for (float& y : v) y = without_flag(y);
   }
   // Normalises and rotates; `scratch` [kHeadDim] is shared memory of the warp.
   __device__ __forceinline__ void prepare(const DecodeAttentionParams& p, const float* x, const float* norm,
@@ -292,21 +286,24 @@ __device__ __noinline__ void run_attention(const StreamTurn turn, uint32_t posit
   if (run.index >= run.n_active) return;
   const uint64_t head_row = CacheLayout{p.n_kv_heads, p.n_ctx, kHeadDim}.row(run.kv_head, 0) * sizeof(T);
   const uint32_t ring = min(warp, kAttentionWarps - 1);
-  typename Heads::Stream stream(s.rings[ring], Heads::kStages, s.barriers[ring],
+  typename Heads::Stream stream(s.rings[ring], kCacheStages, block.cache_barriers[ring],
                                 static_cast<const uint8_t*>(p.k_cache) + head_row,
                                 static_cast<const uint8_t*>(p.v_cache) + head_row, run.begin + warp, run.end);
   if (warp < kAttentionWarps) {
-    stream.prepare();
+    stream.resume(block.cache_parity[warp]);
     order_copies();
     stream.start();
+    stream.prefetch(2);
   }
   prepare_stream_heads(p, run, position, s, turn);
   sync_block();
   laps.lap(&StreamClock::input);
   const uint32_t n_busy = min(kAttentionWarps, run.end - run.begin);
-  if (warp < n_busy) attend(run, position, stream, s, turn);
+  if (warp < n_busy) {
+    attend(run, position, stream, s, turn);
+    if (threadIdx.x % 32 == 0) block.cache_parity[warp] = stream.parity();
+  }
   sync_block();
-  if (warp < kAttentionWarps) stream.close();
   laps.lap(&StreamClock::work);
 
   const uint32_t n_quads = run.n_heads * kHeadDim / 4, quad = min(threadIdx.x, n_quads - 1);

@@ -31,7 +31,7 @@ struct StreamPatience {
     if (++spins % 256 != 0) return false;
     const long long now = clock64();
     if (spins == 256) begin = now;
-    const bool others = load_acquire(&control->late_phase) != 0;
+    const bool others = *reinterpret_cast<const volatile uint32_t*>(&control->late_phase) != 0;
     // Who waited about as long as the one whose patience ended first has a say in which phase it was.
     if (now - begin < static_cast<long long>(others ? kStreamPatience / 2 : kStreamPatience)) return others;
     atomicMax(&control->late_phase, ~phase);
@@ -39,20 +39,19 @@ struct StreamPatience {
   }
 };
 
+// `target` is the count of arrivals that this meeting ends with.
 class StreamGrid {
  public:
-  __device__ explicit StreamGrid(StreamControl* control)
-      : control_(control), target_(*reinterpret_cast<volatile uint32_t*>(&control->arrived_begin)) {}
+  __device__ StreamGrid(StreamControl* control, uint32_t target) : control_(control), target_(target) {}
 
   // The block's results are written.
-  __device__ void arrive() {
+  __device__ void arrive() const {
     random_delay();
     sync_block();
-    target_ += gridDim.x;
     if (threadIdx.x == 0) asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(&control_->arrived) : "memory");
   }
 
-  // Until all blocks have arrived as often as this one.
+  // Until all blocks have arrived.
   __device__ void wait(uint32_t phase) const {
     random_delay();
     if (threadIdx.x == 0) {
@@ -63,11 +62,9 @@ class StreamGrid {
     sync_block();
   }
 
-  __device__ uint32_t target() const { return target_; }
-
  private:
-  StreamControl* control_;
-  uint32_t target_;
+  StreamControl* const control_;
+  const uint32_t target_;
 };
 
 // Who waits for a phase's vector, and the bits of StreamFlag.
@@ -116,6 +113,25 @@ __device__ __forceinline__ void await(T& v, const T* p, const StreamTurn& turn) 
   do {
     load_now(v, p);
   } while (!is_valid(v, turn.in) && !patience.is_over());
+}
+
+// Loads all values, of which value j lies at at(j), and those that are not there anew, together. For few readers: what
+// everybody reads is better loaded anew one value after the other (docs/stream.md).
+template <uint32_t kMost, class At>
+__device__ __forceinline__ void load_valid(float (&v)[kMost], const At& at, const StreamTurn& turn) {
+  StreamPatience patience{turn.control, turn.phase};
+#pragma unroll
+  for (uint32_t j = 0; j < kMost; ++j) load_now(v[j], at(j));
+  while (true) {
+    bool valid = true;
+#pragma unroll
+    for (uint32_t j = 0; j < kMost; ++j) valid = valid && is_valid(v[j], turn.in);
+    if (valid || patience.is_over()) break;
+#pragma unroll
+    for (uint32_t j = 0; j < kMost; ++j)
+      if (!is_valid(v[j], turn.in)) load_now(v[j], at(j));
+  }
+  __syncwarp();
 }
 
 }  // namespace stretto::cuda

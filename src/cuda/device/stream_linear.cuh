@@ -11,6 +11,14 @@
 
 namespace stretto::cuda {
 
+constexpr uint32_t kAttentionWarps = 4;  // that take positions; rings for more would cost the weights theirs
+constexpr uint32_t kCacheStages = 2;     // one of keys, one of values
+
+// Where a warp is: the token of the launch, the phase, and the arrivals at the last meeting of all blocks.
+struct StreamLoop {
+  uint32_t token, phase, arrived;
+};
+
 // Shared memory with a size known when compiled: what the phases hand on to each other. Phases are functions of their
 // own, and registers that live across calls would be spilled to memory that the rings push out of the first-level
 // cache.
@@ -20,11 +28,14 @@ struct StreamBlock {
   float scratch[32];
   unsigned long long best[kStreamWarps];
   StreamReader reader[kStreamWarps];
-  uint32_t n_read;                     // stages of all phases before the running one
-  bool is_last;                        // of the runs of a group of heads
-  bool stop;                           // for the feeder
-  long long clock;                     // at the end of the last measured part
-  uint32_t token, position, n_before;  // of the running token; tokens since the vectors were cleared
+  StreamLoop loop[kStreamWarps];
+  uint64_t cache_barriers[kAttentionWarps][kCacheStages];
+  uint32_t cache_parity[kAttentionWarps];  // of the rings for keys and values
+  uint32_t n_read;                         // stages of all phases before the running one
+  bool is_last;                            // of the runs of a group of heads
+  bool stop;                               // for the feeder
+  long long clock;                         // at the end of the last measured part
+  uint32_t token, position, n_before;      // of the running token; tokens since the vectors were cleared
 };
 __device__ __forceinline__ StreamBlock& the_block() { return *reinterpret_cast<StreamBlock*>(shared); }
 
@@ -40,7 +51,7 @@ __device__ __forceinline__ GemvInput input_of(const StreamLinear& p, StreamBlock
 
 // The norm's weights for the first elements of a thread, fetched while the block still waits.
 struct StreamNorm {
-  static constexpr uint32_t kAhead = 2;
+  static constexpr uint32_t kAhead = 3;
   float4 w[kAhead];
 
   __device__ __forceinline__ explicit StreamNorm(const StreamLinear& p) {
@@ -69,18 +80,16 @@ __device__ __forceinline__ void load_stream_input(const StreamLinear& p, const S
   float sum = 0;
   const bool has_norm = p.norm != nullptr;
   for (uint32_t first = 4 * threadIdx.x; first < in.padded; first += kAtOnce * kStride) {
-    float4 x[kAtOnce];
+    float4 x[kAtOnce] = {};
+    const uint32_t n = first < p.n_in ? (p.n_in - first + kStride - 1) / kStride : 0;
 #pragma unroll
-    for (uint32_t j = 0; j < kAtOnce; ++j) {
-      const uint32_t i = first + j * kStride;
-      x[j] = make_float4(0, 0, 0, 0);
-      if (i < p.n_in) load_now(x[j], reinterpret_cast<const float4*>(p.x + i));
-    }
+    for (uint32_t j = 0; j < kAtOnce; ++j)
+      if (j < n) load_now(x[j], reinterpret_cast<const float4*>(p.x + first + j * kStride));
 #pragma unroll
     for (uint32_t j = 0; j < kAtOnce; ++j) {
       const uint32_t i = first + j * kStride;
       if (i >= in.padded) break;
-      if (i < p.n_in) await(x[j], reinterpret_cast<const float4*>(p.x + i), turn);
+      if (j < n) await(x[j], reinterpret_cast<const float4*>(p.x + i), turn);
       __syncwarp();
       float4 v = without_flags(x[j]);
       if (has_norm) {
@@ -249,6 +258,7 @@ __device__ __noinline__ void run_linear(const StreamTurn turn, unsigned long lon
     consume<Second>(reader, at, p.product[1].segment, begin + n_first, second, sums + 4 * n_first, turn);
     n_second = StreamShare(p.product[1].segment).n_groups * p.product[1].segment.parts;
   }
+  __syncwarp();
   if (threadIdx.x % 32 == 0) block.reader[threadIdx.x / 32] = reader;
   sync_block();
   if (threadIdx.x == 0) block.n_read = begin + n_first + n_second;

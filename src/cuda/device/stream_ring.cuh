@@ -35,8 +35,8 @@ struct StreamReader {
     await_copy(shared_address(shared + at.barriers) + 8 * place, round % 2, turn);
     return shared + at.ring + place * at.stage_bytes;
   }
-  // The lane has read what it needs of the stage of the last acquire(). Every lane arrives: one that does it for all costs
-  // as much, and racecheck could not follow it.
+  // The lane has read what it needs of the stage of the last acquire(). Every lane arrives: one that does it for all
+  // costs as much, and racecheck could not follow it.
   __device__ __forceinline__ void release(const StreamLayout& at) {
     random_delay();
     asm volatile(
@@ -82,7 +82,11 @@ class StreamFeeder {
   }
 
  private:
-  static constexpr uint32_t kAtOnce = 8;
+#ifdef STRETTO_CUDA_DELAYS
+  static constexpr uint32_t kAtOnce = 1;  // racecheck loses lanes that look at different barriers in one instruction
+#else
+  static constexpr uint32_t kAtOnce = 8;  // 3 and 12 are slower (docs/stream.md)
+#endif
 
   __device__ __forceinline__ uint32_t barrier(uint32_t place) const {
     return shared_address(shared + p_.at.barriers) + 8 * place;
