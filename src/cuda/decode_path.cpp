@@ -1,5 +1,7 @@
-// Which of the two executors runs decode steps: the captured graph or the persistent stream.
+// Which of the two executors runs decode steps, the captured graph or the persistent stream; and the tokens of the
+// greedy loop.
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 
 #include "base/error.h"
@@ -44,6 +46,38 @@ void CudaExecutable::choose_path() {
   streams_ = us[1] < us[0];
   std::fprintf(stderr, "decode: %s (measured: stream %.0f us, graph %.0f us per token)\n",
                streams_ ? "stream" : "graph", us[1], us[0]);
+}
+
+int32_t CudaExecutable::next_greedy() {
+  CHECK(n_taken_ < n_launched_);
+  try {
+    // The step behind the one that is waited for, so that the device never waits for the host.
+    if (n_launched_ - n_taken_ < 2 && greedy_position_ + n_launched_ < options_.n_ctx) run_decode(true);
+    const auto* const slot =
+        reinterpret_cast<const volatile uint64_t*>(mailbox_.data()) + (n_taken_ + 1) % kMailboxSize;
+    for (uint64_t spins = 1; (*slot >> 32) != n_taken_ + 1; ++spins)
+      if (spins % (1 << 16) == 0) {
+        const cudaError_t status = cudaStreamQuery(stream_.get());
+        if (status == cudaErrorNotReady) continue;
+        check_cuda(status, "a greedy step");
+        if ((*slot >> 32) == n_taken_ + 1) break;
+        if (streams_) runner_->check();
+        fail(ErrorKind::kCuda, "the device ended a greedy step without a token");
+      }
+    std::atomic_thread_fence(std::memory_order_acquire);
+    ++n_taken_;
+    return static_cast<int32_t>(static_cast<uint32_t>(*slot));
+  } catch (const Error& e) {
+    stop(e.what());
+  }
+}
+
+void CudaExecutable::stop_greedy() {
+  try {
+    end_loop();
+  } catch (const Error& e) {
+    stop(e.what());
+  }
 }
 
 // No further token of the greedy loop begins.

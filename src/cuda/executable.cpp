@@ -1,7 +1,6 @@
 #include "cuda/executable.h"
 
 #include <array>
-#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -365,38 +364,6 @@ bool CudaExecutable::start_greedy(int32_t token, uint64_t position) {
     stop(e.what());
   }
   return true;
-}
-
-int32_t CudaExecutable::next_greedy() {
-  CHECK(n_taken_ < n_launched_);
-  try {
-    // The step behind the one that is waited for, so that the device never waits for the host.
-    if (n_launched_ - n_taken_ < 2 && greedy_position_ + n_launched_ < options_.n_ctx) run_decode(true);
-    const auto* const slot =
-        reinterpret_cast<const volatile uint64_t*>(mailbox_.data()) + (n_taken_ + 1) % kMailboxSize;
-    for (uint64_t spins = 1; (*slot >> 32) != n_taken_ + 1; ++spins)
-      if (spins % (1 << 16) == 0) {
-        const cudaError_t status = cudaStreamQuery(stream_.get());
-        if (status == cudaErrorNotReady) continue;
-        check_cuda(status, "a greedy step");
-        if ((*slot >> 32) == n_taken_ + 1) break;
-        if (streams_) runner_->check();
-        fail(ErrorKind::kCuda, "the device ended a greedy step without a token");
-      }
-    std::atomic_thread_fence(std::memory_order_acquire);
-    ++n_taken_;
-    return static_cast<int32_t>(static_cast<uint32_t>(*slot));
-  } catch (const Error& e) {
-    stop(e.what());
-  }
-}
-
-void CudaExecutable::stop_greedy() {
-  try {
-    end_loop();
-  } catch (const Error& e) {
-    stop(e.what());
-  }
 }
 
 uint64_t CudaExecutable::memory_bytes() const {
