@@ -42,10 +42,16 @@ std::string cuda_report() {
 }
 
 std::unique_ptr<Backend> open_cuda(const std::string& wanted, const DeviceOptions& options) {
+  // Who asks for another way of launching kernels wants kernels.
+  const bool kernels = options.no_graph || options.no_pdl;
+  const DecodePath decode = options.decode == "stream"             ? DecodePath::kStream
+                            : options.decode == "auto" && !kernels ? DecodePath::kAuto
+                                                                   : DecodePath::kGraph;
   return make_cuda_backend({.device = device_index(wanted),
                             .graph = !options.no_graph,
                             .dependent_launch = !options.no_pdl,
-                            .weight_copies = !options.no_weight_copies});
+                            .weight_copies = !options.no_weight_copies,
+                            .decode = decode});
 }
 
 }  // namespace stretto::app

@@ -48,6 +48,11 @@ void add_device_flags(CLI::App& command, ModelFlags& o) {
       ->envname("STRETTO_NO_PDL");
   command.add_flag("--no-weight-copies", o.device.no_weight_copies, "CUDA: no decoded copies of weights for prefill")
       ->envname("STRETTO_NO_WEIGHT_COPIES");
+  command
+      .add_option("--decode", o.device.decode,
+                  "CUDA: graph (default), stream (one persistent kernel) or auto (the faster one, measured at load)")
+      ->check(CLI::IsMember({"graph", "stream", "auto"}))
+      ->envname("STRETTO_DECODE");
   command.add_option("-c,--ctx-size", o.n_ctx, "positions of context (default: the model's, or what fits)")
       ->envname("STRETTO_CTX_SIZE");
   command.add_option("-b,--batch-size", o.chunk, "tokens per prefill step (default: 512, 2048 on a GPU)")

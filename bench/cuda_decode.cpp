@@ -5,8 +5,9 @@
 //
 // A variant is a list of key=value with commas, over the defaults: w warps, b blocks per SM, s bytes of a stage, r
 // bytes of the rings of an SM (each also as ROLE.key for the matrices of one role), ab attention blocks per SM, ac
-// granules of an attention run, role only the ops of this role. All variants are measured in turn, several rounds; a
-// line per variant: median microseconds per token.
+// granules of an attention run, role only the ops of this role; path graph or stream, and of the stream ss bytes of a
+// stage, sr bytes of the rings of an SM, clocks 1 (2: by multiprocessor) for where its time goes. All variants are
+// measured in turn, several rounds; a line per variant: median microseconds per token.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -26,12 +27,17 @@ struct Variant {
   std::string text;
   cuda::Choices choices;
   std::vector<double> us;
+  bool stream = false;
+  uint32_t clocks = 0;
 };
 
 Variant parse(const std::string& text) {
   Variant v{.text = text, .choices = {}, .us = {}};
   std::map<std::string, uint32_t*> numbers{{"ab", &v.choices.attention.blocks_per_sm},
-                                           {"ac", &v.choices.attention.min_granules}};
+                                           {"ac", &v.choices.attention.min_granules},
+                                           {"ss", &v.choices.stream.stage_bytes},
+                                           {"sr", &v.choices.stream.ring_bytes},
+                                           {"clocks", &v.clocks}};
   for (size_t at = 0; at < text.size();) {
     const size_t end = std::min(text.find(',', at), text.size()), equal = text.find('=', at);
     const std::string key = text.substr(at, equal - at), value = text.substr(equal + 1, end - equal - 1);
@@ -41,6 +47,7 @@ Variant parse(const std::string& text) {
         {"w", &gemv.n_warps}, {"b", &gemv.blocks_per_sm}, {"s", &gemv.stage_bytes}, {"r", &gemv.ring_bytes}};
     const std::string name = dot == std::string::npos ? key : key.substr(dot + 1);
     if (tuning.contains(name)) *tuning.at(name) = static_cast<uint32_t>(std::stoul(value));
+    if (key == "path") v.stream = value == "stream";
     if (key == "role") v.choices.only_role = value;
     if (numbers.contains(key)) *numbers[key] = static_cast<uint32_t>(std::stoul(value));
     at = end + 1;
@@ -57,6 +64,45 @@ double us_per_token(Executable& executable, uint64_t depth, int n_tokens) {
   return time.count() / n_tokens;
 }
 
+// Means over the multiprocessors of what one token spent, by role; of the input and the wait also the least.
+void print_clocks(cuda::CudaExecutable& device, bool by_sm) {
+  struct Sum {
+    double wait = 0, least_wait = 0, input = 0, work = 0, most_work = 0, rest = 0;
+    int n = 0;
+  };
+  std::map<std::string, Sum> roles;
+  std::map<std::string, std::map<uint32_t, double>> work;  // by role and multiprocessor
+  const auto times = device.stream_runner()->times();
+  const size_t n_sm = times.size() / device.stream_runner()->n_phases();
+  for (size_t i = 0; i < times.size(); i += n_sm) {
+    Sum& s = roles[device.program().nodes[times[i].op].role];
+    double least = 1e30, most = 0;
+    for (size_t b = i; b < i + n_sm; ++b) {
+      s.wait += times[b].wait_ns / 1e3 / static_cast<double>(n_sm);
+      s.input += times[b].input_ns / 1e3 / static_cast<double>(n_sm);
+      s.work += times[b].work_ns / 1e3 / static_cast<double>(n_sm);
+      s.rest += times[b].rest_ns / 1e3 / static_cast<double>(n_sm);
+      least = std::min(least, times[b].wait_ns / 1e3);
+      most = std::max(most, times[b].work_ns / 1e3);
+      work[device.program().nodes[times[i].op].role][times[b].sm] += times[b].work_ns / 1e3;
+    }
+    s.least_wait += least;
+    s.most_work += most;
+    ++s.n;
+  }
+  for (const auto& [role, s] : roles)
+    fmt::print(
+        "    {:<14} x{:<3} wait {:6.2f} (least {:6.2f}) input {:6.2f} work {:6.2f} (most {:6.2f}) rest {:6.2f} us "
+        "each\n",
+        role, s.n, s.wait / s.n, s.least_wait / s.n, s.input / s.n, s.work / s.n, s.most_work / s.n, s.rest / s.n);
+  if (!by_sm) return;
+  for (const auto& [role, sums] : work) {
+    fmt::print("    {} by multiprocessor:", role);
+    for (const auto& [sm, us] : sums) fmt::print(" {:.1f}", us / roles[role].n);
+    fmt::print("\n");
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -67,17 +113,21 @@ int main(int argc, char** argv) {
   for (int i = 4; i < argc; ++i) variants.push_back(parse(argv[i]));
   const auto checkpoint = open_checkpoint(argv[1]);
   const Model model = load_model(*checkpoint, {.kv_type = DType::kF16});
-  const auto backend = make_cuda_backend({});
+  const bool stream = std::any_of(variants.begin(), variants.end(), [](const Variant& v) { return v.stream; });
+  const auto backend = make_cuda_backend({.decode = stream ? DecodePath::kStream : DecodePath::kGraph});
   const auto begin = std::chrono::steady_clock::now();
   const auto executable = backend->compile(
-      model.program, {.n_ctx = depth + static_cast<uint64_t>(n_tokens) + 8, .max_tokens = 8, .max_outputs = 1});
+      model.program, {.n_ctx = depth + static_cast<uint64_t>(n_tokens) + 24, .max_tokens = 8, .max_outputs = 1});
   const std::chrono::duration<double> load = std::chrono::steady_clock::now() - begin;
   auto& device = dynamic_cast<cuda::CudaExecutable&>(*executable);
   for (int round = 0; round < 4; ++round) {
     for (Variant& v : variants) {
+      if (stream) device.use_stream(v.stream);
       device.choose(v.choices);
+      if (stream) device.stream_runner()->measure(v.clocks != 0);
       us_per_token(device, depth, 8);
       v.us.push_back(us_per_token(device, depth, n_tokens));
+      if (v.clocks != 0 && round == 0) print_clocks(device, v.clocks > 1);
     }
   }
   const Accounting a = account(device.program(), {.n_tokens = 1, .n_outputs = 1, .position = depth});

@@ -1,4 +1,6 @@
 // Rotary embedding, cache and attention.
+#include <fmt/format.h>
+
 #include "cuda/attention.h"
 #include "cuda/elementwise.h"
 #include "cuda/ops.h"
@@ -137,6 +139,22 @@ void plan(const RopeAttention& op, Planner& p) {
   const uint64_t n = std::min(p.options.max_tokens, kMaxGemvRows);
   p.partial_bytes = std::max(p.partial_bytes, n * scratch.partial * sizeof(float));
   p.n_arrived = std::max(p.n_arrived, n * scratch.n_arrived);
+}
+void tape(const RopeAttention& op, const Machine& m, StreamTape& t) {
+  const DType type = m.tables()[op.k_cache].type;
+  const DecodeAttentionTuning tuning = tuning_of(op, m.device, m.choices.attention);
+  const uint64_t groups = decode_attention_scratch(u32(op.n_heads), u32(op.n_kv_heads), u32(op.head_dim), 1).n_arrived;
+  if (!stream_attention_supports(type, op.head_dim) || groups > t.n_blocks || tuning.n_splits > t.n_blocks / groups) {
+    t.problem = fmt::format("attention of {} heads of {} over a cache of {}", op.n_heads, op.head_dim, name(type));
+    return;
+  }
+  StreamPhase& phase = t.add(StreamKind::kAttention);
+  phase.cache_type = type;
+  phase.attention = attention_params(op, m);
+  phase.attention.k = m.value(op.k);
+  phase.attention.v = m.value(op.v);
+  phase.attention.n_splits = tuning.n_splits;
+  phase.attention.min_granules = tuning.min_granules;
 }
 void run(const RopeAttention& op, Machine& m) { m.n_tokens <= kMaxGemvRows ? run_few(op, m) : run_many(op, m); }
 

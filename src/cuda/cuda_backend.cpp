@@ -77,7 +77,9 @@ class CudaBackend : public Backend {
                                                                           .dependent_launch = options_.dependent_launch,
                                                                           .weight_copies = options_.weight_copies,
                                                                           .n_threads = threads,
-                                                                          .guard_bytes = options_.guard_bytes},
+                                                                          .guard_bytes = options_.guard_bytes,
+                                                                          .decode = options_.decode,
+                                                                          .has_stream = device_.compute_major >= 9},
                                                   shape_);
   }
 

@@ -9,12 +9,20 @@
 
 namespace stretto {
 
+// How a decode step runs (docs/stream.md).
+enum class DecodePath {
+  kGraph,   // one kernel per op, captured in a graph: every device and program
+  kStream,  // one persistent kernel for whole tokens: sm_90 and later; Error(kUnsupported) where it cannot run
+  kAuto,    // the faster of the two, measured when the model is loaded; what was chosen and why is said on stderr
+};
+
 struct CudaOptions {
   int device = 0;
   bool graph = true;             // replay a decode step as one captured graph, else launch its kernels one by one
   bool dependent_launch = true;  // programmatic dependent launch between the kernels of a step (sm_90 and later)
   bool weight_copies = true;     // decoded weights for large steps, in up to half of the free memory
   uint64_t guard_bytes = 0;      // for tests: gaps around every buffer (cuda/memory.h)
+  DecodePath decode = DecodePath::kGraph;
 };
 
 // What the machine has. Never throws: `problem` says why a device, or CUDA as a whole, cannot be used.

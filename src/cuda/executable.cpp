@@ -1,7 +1,6 @@
 #include "cuda/executable.h"
 
 #include <array>
-#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -46,7 +45,9 @@ CudaExecutable::CudaExecutable(Program program, const CompileOptions& options, c
   weights_ = upload_weights(planner, how.n_threads, machine_);
   place_copies(planner);
   tune();
-  capture();
+  if (how.decode != DecodePath::kGraph) open_stream();
+  capture();  // also beside the stream: sampled steps and profiles run through graphs
+  if (how.decode == DecodePath::kAuto) choose_path();
 }
 
 CudaExecutable::~CudaExecutable() { (void)cudaStreamSynchronize(stream_.get()); }
@@ -135,7 +136,8 @@ void CudaExecutable::place_step() {
   std::byte* const block = Cursor(step_.data(), &guards_).take(bytes);
   sent_ = PinnedBuffer(bytes, "the step");
   std::memset(sent_.data(), 0, bytes);
-  mailbox_ = PinnedBuffer(kMailboxSize * sizeof(uint64_t), "generated tokens");
+  // The last word is the host's wish to stop.
+  mailbox_ = PinnedBuffer((kMailboxSize + 1) * sizeof(uint64_t), "generated tokens");
   std::memset(mailbox_.data(), 0, mailbox_.bytes());
   machine_.state = reinterpret_cast<StepState*>(block);
   machine_.tokens = reinterpret_cast<int32_t*>(block + kStateBytes);
@@ -218,8 +220,11 @@ void CudaExecutable::tune() {
 
 void CudaExecutable::choose(const Choices& choices) {
   machine_.choices = choices;
+  machine_.values = token_values_.data();
+  end_loop();
   tune();
-  capture();
+  if (runner_) runner_->choose(choices.stream);
+  if (!streams_) capture();
 }
 
 // The first kernel of a step waits for everything before it, so that the kernels behind it may read the step's state
@@ -278,6 +283,10 @@ void CudaExecutable::capture() {
 }
 
 void CudaExecutable::run_decode() {
+  if (streams_) {
+    n_decode_launches_ = 1;
+    return runner_->run(stream_.get());
+  }
   if (how_.graph) return decode_.replay(stream_.get());
   machine_.n_tokens = machine_.n_outputs = 1;
   machine_.values = token_values_.data();
@@ -298,8 +307,7 @@ void CudaExecutable::send_step(const Step& step) {
 
 std::span<const float> CudaExecutable::run_step(const Step& step) {
   check_cuda(cudaSetDevice(how_.device), "choice of the device");
-  stream_.wait();  // a decode loop may still run; and the pinned step must not change under its copy
-  n_launched_ = n_taken_ = 0;
+  end_loop();  // one may still run; and the pinned step must not change under its copy
   send_step(step);
   machine_.values = (step.tokens.size() == 1 ? token_values_ : step_values_).data();
   if (step.tokens.size() == 1) {
@@ -316,6 +324,7 @@ std::span<const float> CudaExecutable::run_step(const Step& step) {
                                stream_.get()),
                "logits");
   stream_.wait();
+  if (streams_) runner_->check();
   return {logits, n};
 }
 
@@ -338,41 +347,11 @@ std::span<const float> CudaExecutable::run(const Step& step) {
 // The device has nothing to do and knows the step that comes next.
 void CudaExecutable::begin_decode(int32_t token, uint64_t position) {
   check_cuda(cudaSetDevice(how_.device), "choice of the device");
-  stream_.wait();
+  end_loop();
   std::memset(mailbox_.data(), 0, mailbox_.bytes());
   send_step({.tokens = {&token, 1}, .position = position, .outputs = {}});
   loop_samples_ = false;
   loop_position_ = position;
-  n_launched_ = n_taken_ = 0;
-}
-
-int32_t CudaExecutable::next_token() {
-  CHECK(n_taken_ < n_launched_);
-  try {
-    // The step behind the one that is waited for, so that the device never waits for the host.
-    if (n_launched_ - n_taken_ < 2 && loop_position_ + n_launched_ < options_.n_ctx) run_loop_step();
-    const auto* const slot =
-        reinterpret_cast<const volatile uint64_t*>(mailbox_.data()) + (n_taken_ + 1) % kMailboxSize;
-    for (uint64_t spins = 1; (*slot >> 32) != n_taken_ + 1; ++spins)
-      if (spins % (1 << 16) == 0) {
-        const cudaError_t status = cudaStreamQuery(stream_.get());
-        if (status != cudaErrorNotReady) check_cuda(status, "a step of the decode loop");
-      }
-    std::atomic_thread_fence(std::memory_order_acquire);
-    ++n_taken_;
-    return static_cast<int32_t>(static_cast<uint32_t>(*slot));
-  } catch (const Error& e) {
-    stop(e.what());
-  }
-}
-
-void CudaExecutable::stop_decode() {
-  try {
-    stream_.wait();
-  } catch (const Error& e) {
-    stop(e.what());
-  }
-  n_launched_ = n_taken_ = 0;
 }
 
 uint64_t CudaExecutable::memory_bytes() const {

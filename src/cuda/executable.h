@@ -4,8 +4,10 @@
 #include <memory>
 #include <vector>
 
+#include "cuda/cuda_backend.h"
 #include "cuda/machine.h"
 #include "cuda/memory.h"
+#include "cuda/stream_runner.h"
 #include "cuda/token_sampler.h"
 
 namespace stretto::cuda {
@@ -19,6 +21,8 @@ struct ExecutableOptions {
   bool weight_copies = true;  // decoded weights for large steps, in up to half of the free memory
   int n_threads = 1;          // that pack weights
   uint64_t guard_bytes = 0;   // for tests: every value in a place of its own, with gaps around all buffers
+  DecodePath decode = DecodePath::kGraph;
+  bool has_stream = false;  // whether the device can run the persistent stream
 };
 
 // `program` is lowered already.
@@ -38,6 +42,11 @@ class CudaExecutable : public Executable {
   void stop_decode() override;
   std::optional<Profile> profile(const ProfileOptions& options) override;
   std::optional<double> device_us_per_token(int32_t token, uint64_t position, int n_steps) override;
+
+  // The persistent stream, nullptr where decode steps run through the graph. Its clocks, for reports.
+  StreamRunner* stream_runner() { return runner_.get(); }
+  // For measurements: from now on decode steps run through the stream (which must be there) or the graph.
+  void use_stream(bool wanted);
 
   // For measurements: tunes every launch anew and captures the step again.
   void choose(const Choices& choices);
@@ -73,6 +82,9 @@ class CudaExecutable : public Executable {
   double host_us_per_token(int32_t token, uint64_t position, int n_steps);
   void launch_variant(const Variant& v);
   double time_variant(Variant& v, const ProfileOptions& options, int n_steps);
+  void open_stream();
+  void choose_path();
+  void end_loop();
   void send_step(const Step& step);
   [[noreturn]] static void stop(const char* reason);
   std::span<const float> run_step(const Step& step);
@@ -90,6 +102,8 @@ class CudaExecutable : public Executable {
   PinnedBuffer sent_, logits_, mailbox_;
   std::unique_ptr<Gemm> gemm_;
   TokenSampler sampler_;
+  std::unique_ptr<StreamRunner> runner_;
+  bool streams_ = false;
   Graph decode_, greedy_, sampled_;
   uint64_t n_decode_launches_ = 0;
   // The decode loop: steps put into the stream and tokens handed out.

@@ -192,6 +192,21 @@ GemvParams row_params(const Product& product, const Matrix& matrix, uint64_t r, 
   return params;
 }
 
+GemvParams gate_up_params(const NormGateUp& op, const Matrix& matrix, uint64_t r, uint64_t n, const Machine& m) {
+  const uint64_t width = m.width(op.out);
+  GemvParams params{.weights = matrix.data,
+                    .n_tokens = u32(n),
+                    .x = m.value(op.x) + r * m.width(op.x),
+                    .norm = m.vector(op.norm),
+                    .eps = op.eps,
+                    .gate_up = true,
+                    .act = op.act,
+                    .out_quantized = m.quantized_row(op.out, r)};
+  params.part[0] = {m.value(op.out) + r * width, m.vector(op.b_gate), u32(width)};
+  params.part[1] = {nullptr, m.vector(op.b_up), 0};
+  return params;
+}
+
 void run_product(const Product& product, Machine& m) {
   const uint64_t rows = m.rows(product.x);
   if (rows == 0) return;
@@ -201,6 +216,11 @@ void run_product(const Product& product, Machine& m) {
   for_each_launch(matrix, norm, rows, [&](uint64_t r, uint64_t n) {
     launch_gemv(m.queue, matrix.shape, matrix.tuning(norm, n), row_params(product, matrix, r, n, m));
   });
+}
+
+void tape_product(const Product& product, const Machine& m, StreamTape& t) {
+  const Matrix& matrix = m.matrix(product.key());
+  t.add_product(matrix.shape, row_params(product, matrix, 0, 1, m), product.part[0].out == m.program->logits);
 }
 
 void run_pair(const Product& first, const Product& second, Machine& m) {
@@ -225,10 +245,12 @@ PackedShape matrix_shape(const MatrixKey& key, const Tables& tables) {
 bool supports(const Linear& op, const Tables& t) { return packs(op.w, t) && decodes(op.bias, t); }
 void plan(const Linear& op, Planner& p) { plan_product(product_of(op), p); }
 void run(const Linear& op, Machine& m) { run_product(product_of(op), m); }
+void tape(const Linear& op, const Machine& m, StreamTape& t) { tape_product(product_of(op), m, t); }
 
 bool supports(const LinearAdd& op, const Tables& t) { return packs(op.w, t) && decodes(op.bias, t); }
 void plan(const LinearAdd& op, Planner& p) { plan_product(product_of(op), p); }
 void run(const LinearAdd& op, Machine& m) { run_product(product_of(op), m); }
+void tape(const LinearAdd& op, const Machine& m, StreamTape& t) { tape_product(product_of(op), m, t); }
 
 bool supports(const NormLinear& op, const Tables& t) {
   return decodes(op.norm, t) && std::ranges::all_of(op.parts(), [&](const NormLinear::Part& p) {
@@ -245,6 +267,9 @@ void run(const NormLinear& op, Machine& m) {
   const auto type = [&](size_t i) { return m.tables()[products[i].part[0].w].type; };
   if (n == 2 && m.rows(op.x) == 1 && gemv_pair_supports(type(0), type(1))) return run_pair(products[0], products[1], m);
   for (size_t i = 0; i < n; ++i) run_product(products[i], m);
+}
+void tape(const NormLinear& op, const Machine& m, StreamTape& t) {
+  for_each_product(op, m.tables(), [&](const Product& product) { tape_product(product, m, t); });
 }
 
 bool supports(const NormGateUp& op, const Tables& t) {
@@ -281,18 +306,12 @@ void run(const NormGateUp& op, Machine& m) {
     return;
   }
   for_each_launch(matrix, true, rows, [&](uint64_t r, uint64_t n) {
-    GemvParams params{.weights = matrix.data,
-                      .n_tokens = u32(n),
-                      .x = m.value(op.x) + r * m.width(op.x),
-                      .norm = m.vector(op.norm),
-                      .eps = op.eps,
-                      .gate_up = true,
-                      .act = op.act,
-                      .out_quantized = m.quantized_row(op.out, r)};
-    params.part[0] = {m.value(op.out) + r * width, m.vector(op.b_gate), u32(width)};
-    params.part[1] = {nullptr, m.vector(op.b_up), 0};
-    launch_gemv(m.queue, matrix.shape, matrix.tuning(true, n), params);
+    launch_gemv(m.queue, matrix.shape, matrix.tuning(true, n), gate_up_params(op, matrix, r, n, m));
   });
+}
+void tape(const NormGateUp& op, const Machine& m, StreamTape& t) {
+  const Matrix& matrix = m.matrix(gate_up_key(op));
+  t.add_product(matrix.shape, gate_up_params(op, matrix, 0, 1, m), false);
 }
 
 }  // namespace stretto::cuda

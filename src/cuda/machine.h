@@ -23,6 +23,7 @@
 #include "cuda/gemm.h"
 #include "cuda/gemv.h"
 #include "cuda/rope.h"
+#include "cuda/stream.h"
 
 namespace stretto::cuda {
 
@@ -95,6 +96,7 @@ struct Choices {
   DecodeAttentionChoice attention = {};
   std::string only_role = {}, without_role = {};
   bool wants(std::string_view role) const { return (only_role.empty() || role == only_role) && role != without_role; }
+  StreamChoice stream = {};
 
   GemvChoice of(const Matrix& matrix) const {
     const auto found = gemv_of_role.find(matrix.role);

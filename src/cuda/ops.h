@@ -1,7 +1,9 @@
-// The ops that the GPU runs: supports, plan and run for each (cuda/machine.h says what they do).
+// The ops that the GPU runs: supports, plan and run for each (cuda/machine.h says what they do), and tape for those
+// that the persistent stream runs too.
 #pragma once
 
 #include "cuda/machine.h"
+#include "cuda/stream.h"
 #include "ops/ops.h"
 
 namespace stretto::cuda {
@@ -10,9 +12,11 @@ namespace stretto::cuda {
 bool supports(const Embed&, const Tables&);
 void plan(const Embed&, Planner&);
 void run(const Embed&, Machine&);
+void tape(const Embed&, const Machine&, StreamTape&);
 bool supports(const TakeOutputs&, const Tables&);
 void plan(const TakeOutputs&, Planner&);
 void run(const TakeOutputs&, Machine&);
+void tape(const TakeOutputs&, const Machine&, StreamTape&);
 bool supports(const RmsNorm&, const Tables&);
 void plan(const RmsNorm&, Planner&);
 void run(const RmsNorm&, Machine&);
@@ -27,15 +31,19 @@ void run(const GatedAct&, Machine&);
 bool supports(const Linear&, const Tables&);
 void plan(const Linear&, Planner&);
 void run(const Linear&, Machine&);
+void tape(const Linear&, const Machine&, StreamTape&);
 bool supports(const LinearAdd&, const Tables&);
 void plan(const LinearAdd&, Planner&);
 void run(const LinearAdd&, Machine&);
+void tape(const LinearAdd&, const Machine&, StreamTape&);
 bool supports(const NormLinear&, const Tables&);
 void plan(const NormLinear&, Planner&);
 void run(const NormLinear&, Machine&);
+void tape(const NormLinear&, const Machine&, StreamTape&);
 bool supports(const NormGateUp&, const Tables&);
 void plan(const NormGateUp&, Planner&);
 void run(const NormGateUp&, Machine&);
+void tape(const NormGateUp&, const Machine&, StreamTape&);
 
 // attention_ops.cpp
 bool supports(const Rope&, const Tables&);
@@ -50,6 +58,7 @@ void run(const Attention&, Machine&);
 bool supports(const RopeAttention&, const Tables&);
 void plan(const RopeAttention&, Planner&);
 void run(const RopeAttention&, Machine&);
+void tape(const RopeAttention&, const Machine&, StreamTape&);
 
 // expert_ops.cpp
 bool supports(const RouterTopK&, const Tables&);

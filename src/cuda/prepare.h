@@ -8,6 +8,7 @@
 #include "cuda/prefill_attention.h"
 #include "cuda/rows.h"
 #include "cuda/sample.h"
+#include "cuda/stream.h"
 
 namespace stretto::cuda {
 
@@ -19,6 +20,7 @@ inline void prepare_kernels(const DeviceShape& device) {
   prepare_sample(device);
   prepare_experts(device);
   prepare_expert_gemm(device);
+  prepare_stream(device);
 }
 
 }  // namespace stretto::cuda

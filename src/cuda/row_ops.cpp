@@ -32,6 +32,18 @@ void run(const Embed& op, Machine& m) {
                {.table = table.data, .tokens = m.tokens, .out = m.value(op.out), .scale = op.scale});
 }
 
+void tape(const Embed& op, const Machine& m, StreamTape& t) {
+  const Matrix& table = m.matrix(table_key(op));
+  StreamPhase& phase = t.add(StreamKind::kEmbed);
+  phase.embed.type = table.shape.type;
+  phase.embed.row = {.table = table.data,
+                     .tokens = m.tokens,
+                     .out = m.value(op.out),
+                     .scale = op.scale,
+                     .n_in = u32(table.shape.n_in),
+                     .n_units = u32(table.shape.n_units())};
+}
+
 bool supports(const TakeOutputs&, const Tables&) { return true; }
 void plan(const TakeOutputs&, Planner&) {}
 void run(const TakeOutputs& op, Machine& m) {
@@ -39,6 +51,9 @@ void run(const TakeOutputs& op, Machine& m) {
   launch_take_rows(m.queue, u32(m.n_outputs),
                    {.x = m.value(op.x), .rows = m.outputs, .out = m.value(op.out), .width = u32(m.width(op.x))});
 }
+
+// Of one row: its values have one place (StreamRunner).
+void tape(const TakeOutputs&, const Machine&, StreamTape&) {}
 
 bool supports(const RmsNorm& op, const Tables& t) { return decodes(op.weight, t); }
 void plan(const RmsNorm& op, Planner& p) { p.vector(op.weight); }

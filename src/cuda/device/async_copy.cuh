@@ -41,6 +41,16 @@ __device__ __forceinline__ bool is_complete(uint32_t barrier, uint32_t parity) {
   return done != 0;
 }
 
+// The same without a pause of the thread where it is not: one lane's barrier must not hold up another's.
+__device__ __forceinline__ bool is_complete_now(uint32_t barrier, uint32_t parity) {
+  uint32_t done;
+  asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+               : "=r"(done)
+               : "r"(barrier), "r"(parity)
+               : "memory");
+  return done != 0;
+}
+
 // For data that is read once: leave what else is in the L2 cache.
 __device__ __forceinline__ uint64_t read_once_policy() {
   uint64_t policy = 0;

@@ -33,14 +33,34 @@ class CacheStream {
     }
     __syncwarp();
   }
+  // Instead of prepare(): the barriers were used by a stream that ended with this parity().
+  __device__ void resume(uint32_t parity) {
+    policy_ = read_once_policy();
+    parity_ = parity;
+  }
+  // When every stage has been used equally often.
+  __device__ uint32_t parity() const { return parity_; }
+  // The next n granules behind those of start() into the second-level cache.
+  __device__ void prefetch(uint32_t n) const {
+    const uint32_t granule = next_ / 2 + lane_ / 2 * kEvery;
+    if (lane_ / 2 >= n || granule >= end_) return;
+    const uint8_t* from = (lane_ % 2 == 0 ? keys_ : values_) + uint64_t{granule} * kStageBytes;
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "n"(kStageBytes));
+  }
   __device__ void start() {
     for (uint32_t s = 0; s < n_stages_; ++s) issue(s);
   }
-  // The shared address of the next half of a granule, complete.
-  __device__ uint32_t acquire() {
-    while (!is_complete(barriers_ + 8 * stage_, parity_)) {
-    }
+  // The shared address of the next half of a granule, complete; wait(barrier, parity) waits for a copy.
+  template <class Wait>
+  __device__ uint32_t acquire(const Wait& wait) {
+    wait(barriers_ + 8 * stage_, parity_);
     return ring_ + stage_ * kStageBytes;
+  }
+  __device__ uint32_t acquire() {
+    return acquire([](uint32_t barrier, uint32_t parity) {
+      while (!is_complete(barrier, parity)) {
+      }
+    });
   }
   // Gives the last one back; all lanes have read it.
   __device__ void release() {

@@ -1,0 +1,59 @@
+// Which of the two executors runs decode steps: the captured graph or the persistent stream.
+#include <algorithm>
+#include <cstdio>
+
+#include "base/error.h"
+#include "cuda/executable.h"
+
+namespace stretto::cuda {
+
+void CudaExecutable::open_stream() {
+  auto* const words = reinterpret_cast<volatile uint64_t*>(mailbox_.data());
+  std::string problem = "it needs compute capability 9.0 or later";
+  if (how_.has_stream) {
+    runner_ = std::make_unique<StreamRunner>(machine_, reinterpret_cast<volatile uint32_t*>(words + kMailboxSize),
+                                             words, kMailboxSize);
+    problem = runner_->problem();
+  }
+  streams_ = problem.empty();
+  if (streams_) return;
+  runner_.reset();
+  if (how_.decode == DecodePath::kStream)
+    fail(ErrorKind::kUnsupported, "--decode stream: the persistent stream cannot run this: {}", problem);
+  std::fprintf(stderr, "decode: graph (the persistent stream cannot run this: %s)\n", problem.c_str());
+}
+
+void CudaExecutable::use_stream(bool wanted) {
+  CHECK(!wanted || runner_);
+  end_loop();
+  streams_ = wanted;
+  if (!streams_ && how_.graph && !decode_) capture();
+}
+
+// The state that this leaves behind lies beyond every later step's begin.
+void CudaExecutable::choose_path() {
+  if (!streams_) return;
+  const int n = static_cast<int>(std::min<uint64_t>(options_.n_ctx / 2, 24));
+  if (n < 4) return;
+  double us[2] = {0, 0};
+  for (const bool stream : {false, true, false, true}) {
+    streams_ = stream;
+    us[stream ? 1 : 0] = host_us_per_token(0, 0, n);
+    end_loop();
+  }
+  streams_ = us[1] < us[0];
+  std::fprintf(stderr, "decode: %s (measured: stream %.0f us, graph %.0f us per token)\n",
+               streams_ ? "stream" : "graph", us[1], us[0]);
+}
+
+// No further token of the decode loop begins.
+void CudaExecutable::end_loop() {
+  auto* const stop = reinterpret_cast<volatile uint32_t*>(mailbox_.data() + kMailboxSize * sizeof(uint64_t));
+  *stop = 1;
+  stream_.wait();
+  *stop = 0;
+  n_launched_ = n_taken_ = 0;
+  if (runner_) runner_->check();
+}
+
+}  // namespace stretto::cuda

@@ -1,0 +1,137 @@
+// Where all blocks of the persistent kernel meet, and how they wait for each other's vectors.
+//
+// A counter that only grows: a block adds one when its results are written and goes on when all have. Comparisons are
+// by difference, so the counter may wrap. One thread of a block waits; the block's barriers pass what it has seen on.
+#pragma once
+
+#include "cuda/device/async_copy.cuh"
+#include "cuda/device/dependency.cuh"
+#include "cuda/stream.h"
+
+namespace stretto::cuda {
+
+// All warps of the block but the feeder.
+__device__ __forceinline__ void sync_block() { asm volatile("bar.sync 1, %0;" ::"n"(kStreamThreads) : "memory"); }
+
+__device__ __forceinline__ uint32_t load_acquire(const uint32_t* p) {
+  uint32_t v;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
+
+// The watchdog of a waiting thread.
+struct StreamPatience {
+  StreamControl* control;
+  uint32_t phase;
+  uint32_t spins = 0;
+  long long begin = 0;
+
+  // Whether to give up.
+  __device__ __forceinline__ bool is_over() {
+    if (++spins % 256 != 0) return false;
+    const long long now = clock64();
+    if (spins == 256) begin = now;
+    const bool others = *reinterpret_cast<const volatile uint32_t*>(&control->late_phase) != 0;
+    // Who waited about as long as the one whose patience ended first has a say in which phase it was.
+    if (now - begin < static_cast<long long>(others ? kStreamPatience / 2 : kStreamPatience)) return others;
+    atomicMax(&control->late_phase, ~phase);
+    return true;
+  }
+};
+
+// `target` is the count of arrivals that this meeting ends with.
+class StreamGrid {
+ public:
+  __device__ StreamGrid(StreamControl* control, uint32_t target) : control_(control), target_(target) {}
+
+  // The block's results are written.
+  __device__ void arrive() const {
+    random_delay();
+    sync_block();
+    if (threadIdx.x == 0) asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(&control_->arrived) : "memory");
+  }
+
+  // Until all blocks have arrived.
+  __device__ void wait(uint32_t phase) const {
+    random_delay();
+    if (threadIdx.x == 0) {
+      StreamPatience patience{control_, phase};
+      while (static_cast<int32_t>(load_acquire(&control_->arrived) - target_) < 0)
+        if (patience.is_over()) break;
+    }
+    sync_block();
+  }
+
+ private:
+  StreamControl* const control_;
+  const uint32_t target_;
+};
+
+// Who waits for a phase's vector, and the bits of StreamFlag.
+struct StreamTurn {
+  StreamControl* control;
+  uint32_t phase;
+  uint32_t in, out;  // bit of what is read and written
+};
+
+__device__ __forceinline__ float flagged(float v, uint32_t bit) {
+  return __uint_as_float((__float_as_uint(v) & ~1u) | bit);
+}
+// Results must not depend on the number of tokens before them.
+__device__ __forceinline__ float without_flag(float v) { return flagged(v, 0); }
+__device__ __forceinline__ float4 without_flags(float4 v) {
+  return make_float4(without_flag(v.x), without_flag(v.y), without_flag(v.z), without_flag(v.w));
+}
+__device__ __forceinline__ bool is_valid(float v, uint32_t bit) { return (__float_as_uint(v) & 1) == bit; }
+__device__ __forceinline__ bool is_valid(float4 v, uint32_t bit) {
+  return is_valid(v.x, bit) && is_valid(v.y, bit) && is_valid(v.z, bit) && is_valid(v.w, bit);
+}
+
+// A load that is neither moved nor served by the first-level cache.
+__device__ __forceinline__ void load_now(float& v, const float* p) {
+  asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(v) : "l"(p) : "memory");
+}
+__device__ __forceinline__ void load_now(float4& v, const float4* p) {
+  asm volatile("ld.relaxed.gpu.global.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "l"(p)
+               : "memory");
+}
+
+// Until a copy has arrived.
+__device__ __forceinline__ void await_copy(uint32_t barrier, uint32_t parity, const StreamTurn& turn) {
+  StreamPatience patience{turn.control, turn.phase};
+  while (!is_complete(barrier, parity) && !patience.is_over()) {
+  }
+}
+
+// Loads again until the value is there.
+template <class T>
+__device__ __forceinline__ void await(T& v, const T* p, const StreamTurn& turn) {
+  if (is_valid(v, turn.in)) return;
+  StreamPatience patience{turn.control, turn.phase};
+  do {
+    load_now(v, p);
+  } while (!is_valid(v, turn.in) && !patience.is_over());
+}
+
+// Loads all values, of which value j lies at at(j), and those that are not there anew, together. For few readers: what
+// everybody reads is better loaded anew one value after the other (docs/stream.md).
+template <uint32_t kMost, class At>
+__device__ __forceinline__ void load_valid(float (&v)[kMost], const At& at, const StreamTurn& turn) {
+  StreamPatience patience{turn.control, turn.phase};
+#pragma unroll
+  for (uint32_t j = 0; j < kMost; ++j) load_now(v[j], at(j));
+  while (true) {
+    bool valid = true;
+#pragma unroll
+    for (uint32_t j = 0; j < kMost; ++j) valid = valid && is_valid(v[j], turn.in);
+    if (valid || patience.is_over()) break;
+#pragma unroll
+    for (uint32_t j = 0; j < kMost; ++j)
+      if (!is_valid(v[j], turn.in)) load_now(v[j], at(j));
+  }
+  __syncwarp();
+}
+
+}  // namespace stretto::cuda

@@ -1,0 +1,252 @@
+#include "cuda/stream_runner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "base/error.h"
+#include "cuda/ops.h"
+
+namespace stretto::cuda {
+namespace {
+
+constexpr uint32_t kStageBytes = 2304;
+
+uint64_t rounded(uint64_t bytes) { return Cursor::rounded(bytes); }
+
+// The values that an op reads and writes.
+struct Ends {
+  std::vector<ValueId> in, out;
+};
+
+Ends ends_of(const Op& op) {
+  struct Visitor : TensorVisitor {
+    Ends ends;
+    void in(std::string_view, ValueId& id) { ends.in.push_back(id); }
+    void out(std::string_view, ValueId& id) { ends.out.push_back(id); }
+  } visitor;
+  visit_tensors(op, visitor);
+  return visitor.ends;
+}
+
+// Counts the uses of each place over the phases of the tape.
+void set_flags(const Program& program, const StreamPlaces& places, StreamTape& tape) {
+  std::map<const float*, uint32_t> n_uses;
+  const auto at = [&](ValueId id) { return places.values[static_cast<size_t>(id.index)]; };
+  for (size_t i = 0; i < tape.phases.size(); ++i) {
+    StreamPhase& phase = tape.phases[i];
+    const Ends ends = ends_of(program.nodes[phase.op].op);
+    if (i > 0 && tape.phases[i - 1].op == phase.op) {  // one more matrix of the same op
+      phase.in = tape.phases[i - 1].in;
+      phase.out = tape.phases[i - 1].out;
+      continue;
+    }
+    if (!ends.in.empty()) phase.in.use = n_uses[at(ends.in.front())] - 1;
+    phase.out.use = n_uses[at(ends.out.front())];
+    for (const ValueId id : ends.out) ++n_uses[at(id)];
+  }
+  for (StreamPhase& phase : tape.phases) {
+    const Ends ends = ends_of(program.nodes[phase.op].op);
+    if (!ends.in.empty()) phase.in.per_token = n_uses[at(ends.in.front())];
+    phase.out.per_token = n_uses[at(ends.out.front())];
+  }
+}
+
+}  // namespace
+
+StreamRunner::StreamRunner(const Machine& machine, const volatile uint32_t* stop, volatile uint64_t* mailbox,
+                           uint32_t mailbox_size)
+    : machine_(machine), control_(rounded(sizeof(StreamControl)), "the stream's control words") {
+  control_.clear();
+  params_.control = reinterpret_cast<StreamControl*>(control_.data());
+  params_.token = machine.tokens;
+  params_.state = machine.state;
+  params_.stop = stop;
+  params_.mailbox = mailbox;
+  params_.mailbox_size = mailbox_size;
+  if (machine.ropes.size() > kMaxStreamRopes) problem_ = fmt::format("{} rope tables", machine.ropes.size());
+  for (const RopeTableRows& r : machine.ropes)
+    if (params_.n_ropes < kMaxStreamRopes)
+      params_.rope[params_.n_ropes++] = {.rows = r.rows,
+                                         .inv_freq = r.inv_freq,
+                                         .mscale = r.table->mscale,
+                                         .temperature_beta = r.table->temperature_beta,
+                                         .temperature_context = r.table->temperature_context};
+  if (problem_.empty()) choose({});
+}
+
+StreamPlaces StreamRunner::make_places() {
+  const Program& program = *machine_.program;
+  const Tables& t = program.tables;
+  // Where every matrix has rows for every block, a vector that is complete proves that all blocks are done with the
+  // phase before; then layers may take turns with two sets of places, which stay in the second-level cache.
+  bool covers = true;
+  for (const auto& [key, matrix] : machine_.matrices)
+    covers = covers && matrix.shape.n_groups() >= machine_.device.n_sm;
+  StreamPlaces places;
+  places.values.assign(machine_.values, machine_.values + t.values.size());
+  std::map<std::tuple<std::string, uint64_t, int>, uint64_t> offsets;
+  std::vector<uint64_t> offset(t.values.size(), UINT64_MAX);
+  uint64_t bytes = 0;
+  for (const Node& node : program.nodes) {
+    const auto place = [&](ValueId id, ValueId same_as) {
+      if (!id || id == program.logits) return;
+      const auto i = static_cast<size_t>(id.index);
+      if (same_as) return void(offset[i] = offset[static_cast<size_t>(same_as.index)]);
+      const int set = covers ? node.layer & 1 : static_cast<int>(i) + 2;
+      const auto [found, is_new] = offsets.try_emplace({t[id].name, t[id].width, set}, bytes);
+      if (is_new) bytes += rounded(t[id].width * sizeof(float));
+      offset[i] = found->second;
+    };
+    // The last rows go straight from the layers to the head: their values share a place.
+    if (const auto* take = std::get_if<TakeOutputs>(&node.op)) {
+      place(take->out, take->x);
+    } else {
+      for (const ValueId id : ends_of(node.op).out) place(id, {});
+    }
+  }
+  if (bytes > vectors_.bytes()) vectors_ = DeviceArena(bytes, "the stream's vectors");
+  for (size_t i = 0; i < offset.size(); ++i)
+    if (offset[i] != UINT64_MAX) places.values[i] = reinterpret_cast<float*>(vectors_.data() + offset[i]);
+  return places;
+}
+
+StreamTape StreamRunner::make_tape(const StreamChoice& choice) {
+  const Program& program = *machine_.program;
+  const StreamPlaces places = make_places();
+  Machine machine = machine_;
+  machine.values = places.values.data();
+  machine.n_tokens = machine.n_outputs = 1;
+  machine.quantized.assign(machine.quantized.size(), false);  // vectors between phases are floats
+  StreamTape tape;
+  tape.n_blocks = machine.device.n_sm;
+  tape.stage_bytes = choice.stage_bytes != 0 ? choice.stage_bytes : kStageBytes;
+  for (const Node& node : program.nodes) {
+    std::visit(
+        [&]<class T>(const T& op) {
+          if constexpr (requires { cuda::tape(op, machine, tape); }) {
+            cuda::tape(op, machine, tape);
+          } else {
+            tape.problem = std::string(T::kName);
+          }
+        },
+        node.op);
+    ++tape.node;
+    if (!tape.problem.empty()) break;
+    if (choice.n_phases != 0 && tape.phases.size() >= choice.n_phases) break;
+  }
+  set_flags(program, places, tape);
+  return tape;
+}
+
+void StreamRunner::choose(const StreamChoice& choice) {
+  host_tape_ = make_tape(choice);
+  vectors_.clear();
+  control_.clear();
+  problem_ = host_tape_.problem;
+  if (!problem_.empty()) return;
+  if (host_tape_.segments.empty()) {
+    problem_ = "a program without products";
+    return;
+  }
+  // No longer than what the tape's formats put into a stage.
+  host_tape_.stage_bytes = 0;
+  for (const StreamSegment& g : host_tape_.segments)
+    host_tape_.stage_bytes = std::max(host_tape_.stage_bytes, g.units_per_stage * g.unit_bytes);
+  params_.at = stream_layout(host_tape_, machine_.device, choice);
+  if (params_.at.n_stages == 0) {
+    problem_ = "inputs that leave no shared memory for the rings";
+    return;
+  }
+  const uint64_t phases = host_tape_.phases.size() * sizeof(StreamPhase);
+  const uint64_t segments = host_tape_.segments.size() * sizeof(StreamSegment);
+  if (rounded(phases) + segments > tape_.bytes()) tape_ = DeviceArena(rounded(phases) + segments, "the stream's tape");
+  check_cuda(cudaMemcpy(tape_.data(), host_tape_.phases.data(), phases, cudaMemcpyHostToDevice), "the stream's tape");
+  check_cuda(cudaMemcpy(tape_.data() + rounded(phases), host_tape_.segments.data(), segments, cudaMemcpyHostToDevice),
+             "the stream's tape");
+  params_.phases = reinterpret_cast<const StreamPhase*>(tape_.data());
+  params_.segments = reinterpret_cast<const StreamSegment*>(tape_.data() + rounded(phases));
+  params_.n_phases = static_cast<uint32_t>(host_tape_.phases.size());
+  params_.n_segments = static_cast<uint32_t>(host_tape_.segments.size());
+}
+
+void StreamRunner::run(cudaStream_t stream) {
+  StreamParams p = params_;
+  p.n_tokens = 1;
+  p.stop = nullptr;
+  launch_stream(stream, machine_.device, p);
+}
+
+void StreamRunner::run_greedy(cudaStream_t stream, uint32_t n_tokens) {
+  StreamParams p = params_;
+  p.greedy = true;
+  p.n_tokens = n_tokens;
+  launch_stream(stream, machine_.device, p);
+}
+
+void StreamRunner::check() const {
+  StreamControl control;
+  check_cuda(cudaMemcpy(&control, control_.data(), sizeof control, cudaMemcpyDeviceToHost), "the stream's state");
+  if (control.late_phase == 0) return;
+  const uint32_t phase = ~control.late_phase;
+  const bool known = phase < host_tape_.phases.size();
+  const Node* node = known ? &machine_.program->nodes[host_tape_.phases[phase].op] : nullptr;
+  fail(ErrorKind::kCuda, "the persistent stream waited in vain before phase {} ({})", phase,
+       node != nullptr ? fmt::format("{}, layer {}", node->role, node->layer) : "the end of the token");
+}
+
+void StreamRunner::set_arrivals(uint32_t n) {
+  StreamControl control;
+  check_cuda(cudaDeviceSynchronize(), "the stream's state");
+  check_cuda(cudaMemcpy(&control, control_.data(), sizeof control, cudaMemcpyDeviceToHost), "the stream's state");
+  control.arrived = control.arrived_begin = n;
+  check_cuda(cudaMemcpy(control_.data(), &control, sizeof control, cudaMemcpyHostToDevice), "the stream's state");
+}
+
+void StreamRunner::withhold_results(uint32_t phase) {
+  StreamPhase broken = host_tape_.phases.at(phase);
+  ++broken.out.use;
+  check_cuda(cudaMemcpy(tape_.data() + phase * sizeof broken, &broken, sizeof broken, cudaMemcpyHostToDevice),
+             "the stream's tape");
+}
+
+void StreamRunner::withhold_weights() {
+  StreamSegment broken = host_tape_.segments.back();
+  broken.groups = broken.extra = 0;
+  const uint64_t offset = rounded(host_tape_.phases.size() * sizeof(StreamPhase)) +
+                          (host_tape_.segments.size() - 1) * sizeof(StreamSegment);
+  check_cuda(cudaMemcpy(tape_.data() + offset, &broken, sizeof broken, cudaMemcpyHostToDevice), "the stream's tape");
+}
+
+void StreamRunner::measure(bool wanted) {
+  const uint64_t bytes = uint64_t{params_.n_phases} * machine_.device.n_sm * sizeof(StreamClock);
+  if (wanted && clocks_.bytes() < bytes) clocks_ = DeviceArena(bytes, "the stream's clocks");
+  if (wanted) clocks_.clear();
+  params_.clocks = wanted ? reinterpret_cast<StreamClock*>(clocks_.data()) : nullptr;
+}
+
+std::vector<StreamTime> StreamRunner::times() const {
+  if (params_.clocks == nullptr) return {};
+  int khz = 0;
+  check_cuda(cudaDeviceGetAttribute(&khz, cudaDevAttrClockRate, 0), "clock rate");
+  const double ns = 1e6 / khz;
+  const uint32_t n_sm = machine_.device.n_sm;
+  std::vector<StreamClock> clocks(uint64_t{params_.n_phases} * n_sm);
+  check_cuda(cudaMemcpy(clocks.data(), clocks_.data(), clocks.size() * sizeof clocks[0], cudaMemcpyDeviceToHost),
+             "the stream's clocks");
+  std::vector<StreamTime> out;
+  for (size_t i = 0; i < clocks.size(); ++i) {
+    const StreamClock& c = clocks[i];
+    out.push_back({.op = host_tape_.phases[i / n_sm].op,
+                   .sm = c.sm,
+                   .wait_ns = ns * c.wait,
+                   .input_ns = ns * c.input,
+                   .work_ns = ns * c.work,
+                   .rest_ns = ns * c.rest});
+  }
+  return out;
+}
+
+}  // namespace stretto::cuda

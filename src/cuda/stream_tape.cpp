@@ -1,0 +1,79 @@
+// The tape of the persistent stream from the ops of a program.
+#include <algorithm>
+
+#include "cuda/stream.h"
+
+namespace stretto::cuda {
+
+StreamPhase& StreamTape::add(StreamKind kind) {
+  StreamPhase& phase = phases.emplace_back();
+  phase.kind = kind;
+  phase.op = node;
+  return phase;
+}
+
+namespace {
+
+// Whether a matrix may join the products of an open phase: nothing but its encoding differs.
+bool joins(const StreamPhase& phase, uint32_t node, const GemvParams& params, DType type) {
+  const StreamLinear& linear = phase.linear;
+  return phase.kind == StreamKind::kLinear && phase.op == node && !linear.gate_up && linear.x == params.x &&
+         linear.residual == nullptr && linear.n_products < kMaxStreamProducts &&
+         stream_pair_supports(linear.product[0].type, type);
+}
+
+uint32_t n_parts_of(const StreamLinear& linear) {
+  if (linear.n_products == 0) return 0;
+  const StreamProduct& last = linear.product[linear.n_products - 1];
+  return last.first_part + last.n_parts;
+}
+
+}  // namespace
+
+void StreamTape::add_product(const PackedShape& shape, const GemvParams& params, bool is_head) {
+  const bool integer = shape.unit.cols == unit_shape(DType::kQ8_0).cols;
+  if (phases.empty() || !joins(phases.back(), node, params, shape.type)) {
+    StreamLinear& opened = add(StreamKind::kLinear).linear;
+    opened.x = params.x;
+    opened.norm = params.norm;
+    opened.residual = params.residual;
+    opened.eps = params.eps;
+    opened.n_in = static_cast<uint32_t>(shape.n_in);
+    opened.padded = static_cast<uint32_t>(shape.n_units() * shape.unit.cols);
+    opened.act = params.act;
+    opened.integer = integer;
+    opened.gate_up = params.gate_up;
+    opened.sums = ((integer ? opened.padded / 8 * 9 : 4 * opened.padded) + 15) / 16 * 16;
+  }
+  StreamLinear& linear = phases.back().linear;
+  linear.is_head = linear.is_head || is_head;
+  if (linear.n_products > 0) linear.sums += linear.padded;  // the codes in the order of the second format too
+  const uint32_t first_part = n_parts_of(linear);
+  uint32_t n_parts = 0;
+  for (const GemvPart& part : params.part) {
+    if (part.out == nullptr && part.bias == nullptr) continue;
+    CHECK(first_part + n_parts < std::size(linear.part));
+    linear.part[first_part + n_parts++] = part;
+  }
+  if (params.gate_up) linear.part[1] = params.part[1];
+  const auto n_groups = static_cast<uint32_t>(shape.n_groups());
+  const auto n_units = static_cast<uint32_t>(shape.n_units());
+  const uint32_t most_units = std::max(1U, stage_bytes / shape.unit.bytes),
+                 parts = (n_units + most_units - 1) / most_units;
+  const StreamSegment segment{.weights = params.weights,
+                              .groups = n_groups / n_blocks,
+                              .extra = n_groups % n_blocks,
+                              .offset = offset,
+                              .n_units = n_units,
+                              .unit_bytes = shape.unit.bytes,
+                              .units_per_stage = (n_units + parts - 1) / parts,
+                              .parts = parts};
+  offset = (offset + segment.extra) % n_blocks;
+  if (shape.n_in % 4 != 0) problem = "rows that are no multiple of four";
+  if (segment.unit_bytes > stage_bytes) problem = "a stage smaller than a unit";
+  linear.product[linear.n_products++] = {
+      .type = shape.type, .first_part = first_part, .n_parts = n_parts, .segment = segment};
+  segments.push_back(segment);
+}
+
+}  // namespace stretto::cuda

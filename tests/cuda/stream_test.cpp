@@ -1,0 +1,190 @@
+// The persistent stream against the graph path.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "cuda/device.h"
+#include "cuda/executable.h"
+#include "models/reference_models.h"
+
+namespace stretto::test {
+namespace {
+
+constexpr double kRangeBound = 1e-2, kMeanKlBound = 1e-4;
+
+std::vector<std::string> dense_models() {
+  return {"gguf/llama.q8_0", "gguf/llama.q4_k_m", "gguf/llama.f16", "gguf/qwen3.f16"};
+}
+
+double mean_kl(const std::vector<float>& got, const std::vector<float>& expected, size_t vocab) {
+  const auto log_softmax = [&](const float* x) {
+    double top = *std::max_element(x, x + vocab), sum = 0;
+    for (size_t i = 0; i < vocab; ++i) sum += std::exp(x[i] - top);
+    std::vector<double> out(vocab);
+    for (size_t i = 0; i < vocab; ++i) out[i] = x[i] - top - std::log(sum);
+    return out;
+  };
+  double total = 0;
+  for (size_t at = 0; at < expected.size(); at += vocab) {
+    const auto p = log_softmax(expected.data() + at), q = log_softmax(got.data() + at);
+    for (size_t i = 0; i < vocab; ++i) total += std::exp(p[i]) * (p[i] - q[i]);
+  }
+  return total / static_cast<double>(expected.size() / vocab);
+}
+
+TEST(CudaStream, LogitsAreThoseOfTheGraph) {
+  SKIP_WITHOUT_DEVICE();
+  const auto graph = make_cuda_backend({}), stream = make_cuda_backend({.decode = DecodePath::kStream});
+  for (const std::string& name : dense_models()) {
+    const ReferenceCase c{name};
+    const Expected expected = read_expected(c);
+    for (const DType type : {DType::kF16, DType::kBF16}) {
+      const auto wanted = logits_of(c, *graph, expected.tokens, 1, {.kv_type = type});
+      const auto got = logits_of(c, *stream, expected.tokens, 1, {.kv_type = type});
+      const double error = range_error(got, wanted), kl = mean_kl(got, wanted, expected.vocab());
+      std::printf("%-24s range error %.2e, mean KL %.2e\n", name.c_str(), error, kl);
+      EXPECT_LE(error, kRangeBound) << name;
+      EXPECT_LE(kl, kMeanKlBound) << name;
+      EXPECT_EQ(logits_of(c, *stream, expected.tokens, 1, {.kv_type = type}), got) << name << " again";
+    }
+  }
+}
+
+struct Loop {
+  std::unique_ptr<Checkpoint> checkpoint;
+  Model model;
+  std::unique_ptr<Executable> executable;
+
+  Loop(const std::string& name, DecodePath path, uint64_t n_ctx)
+      : checkpoint(open_checkpoint(ReferenceCase{name}.model_path())),
+        model(load_model(*checkpoint, {.kv_type = DType::kF16})),
+        executable(make_cuda_backend({.decode = path})
+                       ->compile(model.program, {.n_ctx = n_ctx, .max_tokens = 4, .max_outputs = 1})) {}
+
+  std::vector<int32_t> tokens(uint64_t n) const {
+    std::vector<int32_t> out;
+    EXPECT_TRUE(executable->start_greedy(1, 0));
+    for (uint64_t i = 0; i < n; ++i) out.push_back(executable->next_token());
+    return out;
+  }
+};
+
+TEST(CudaStream, GreedyTokensAreThoseOfTheGraph) {
+  SKIP_WITHOUT_DEVICE();
+  constexpr uint64_t kTokens = 512;
+  for (const std::string& name : dense_models()) {
+    const Loop graph(name, DecodePath::kGraph, kTokens + 1), stream(name, DecodePath::kStream, kTokens + 1);
+    const auto wanted = graph.tokens(kTokens), got = stream.tokens(kTokens);
+    const auto apart = std::mismatch(got.begin(), got.end(), wanted.begin());
+    std::printf("%-24s the same for %d tokens\n", name.c_str(), static_cast<int>(apart.first - got.begin()));
+    if (apart.first != got.end()) {
+      // A near tie: the graph's own logits of the two tokens that were chosen.
+      const auto at = static_cast<uint64_t>(apart.first - got.begin());
+      const int32_t output = 0;
+      std::vector<float> logits;
+      for (uint64_t i = 0; i <= at; ++i) {
+        const int32_t id = i == 0 ? 1 : wanted[i - 1];
+        const auto l = graph.executable->run({.tokens = {&id, 1}, .position = i, .outputs = {&output, 1}});
+        logits.assign(l.begin(), l.end());
+      }
+      const auto [low, high] = std::minmax_element(logits.begin(), logits.end());
+      EXPECT_LE(std::abs(logits[static_cast<size_t>(*apart.first)] - logits[static_cast<size_t>(*apart.second)]),
+                kRangeBound * (*high - *low))
+          << name << " token " << at;
+    }
+    // The loop and single steps give the same tokens, a loop that was left early and begun anew too.
+    EXPECT_EQ(stream.tokens(5), std::vector<int32_t>(got.begin(), got.begin() + 5));
+    EXPECT_EQ(stream.tokens(kTokens), got) << name << " again";
+    int32_t id = 1;
+    const int32_t output = 0;
+    for (uint64_t i = 0; i < 40; ++i) {
+      const auto l = stream.executable->run({.tokens = {&id, 1}, .position = i, .outputs = {&output, 1}});
+      id = static_cast<int32_t>(std::max_element(l.begin(), l.end()) - l.begin());
+      ASSERT_EQ(id, got[i]) << name << " step " << i;
+    }
+  }
+}
+
+// Heads of 16 and 32 have no attention in the stream.
+TEST(CudaStream, WhatItCannotRunIsRefusedByName) {
+  SKIP_WITHOUT_DEVICE();
+  for (const char* name : {"hf/llama", "hf/qwen3", "hf/mistral"}) {
+    try {
+      const Loop loop(name, DecodePath::kStream, 64);
+      ADD_FAILURE() << name;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::kUnsupported);
+      EXPECT_NE(std::string(e.what()).find("cannot run this"), std::string::npos) << e.what();
+    }
+    EXPECT_EQ(Loop(name, DecodePath::kAuto, 64).tokens(20), Loop(name, DecodePath::kGraph, 64).tokens(20)) << name;
+  }
+}
+
+// Counters that wrap, and tapes that end early.
+TEST(CudaStream, LaunchAfterLaunchAtAnyDepth) {
+  SKIP_WITHOUT_DEVICE();
+  const Loop loop("gguf/llama.q8_0", DecodePath::kStream, 512);
+  auto& executable = dynamic_cast<cuda::CudaExecutable&>(*loop.executable);
+  const auto wanted = loop.tokens(64);
+  executable.stream_runner()->set_arrivals(UINT32_MAX - 5000);
+  EXPECT_EQ(loop.tokens(64), wanted);
+  for (uint32_t n = 1; n <= executable.stream_runner()->n_phases(); ++n) {
+    cuda::Choices choices;
+    choices.stream.n_phases = n;
+    executable.choose(choices);
+    const int32_t id = 1, output = 0;
+    executable.run({.tokens = {&id, 1}, .position = 300, .outputs = {&output, 1}});
+    executable.choose({});
+  }
+  EXPECT_EQ(loop.tokens(64), wanted);
+}
+
+// A wait that can never end: for a vector, for weights.
+TEST(CudaStream, WaitsInVainEndInAnErrorThatNamesThePhase) {
+  SKIP_WITHOUT_DEVICE();
+  const Loop loop("gguf/llama.q8_0", DecodePath::kStream, 64);
+  auto& executable = dynamic_cast<cuda::CudaExecutable&>(*loop.executable);
+  cuda::StreamRunner& runner = *executable.stream_runner();
+  const auto wanted = loop.tokens(20);
+  loop.executable->stop_decode();
+  const auto expect_error = [&](uint32_t phase) {
+    runner.run(nullptr);
+    cuda::check_cuda(cudaDeviceSynchronize(), "a step that waits in vain");
+    try {
+      runner.check();
+      ADD_FAILURE() << "phase " << phase;
+    } catch (const Error& e) {
+      std::printf("%s\n", e.what());
+      EXPECT_EQ(e.kind(), ErrorKind::kCuda);
+      EXPECT_NE(std::string(e.what()).find("in vain before phase " + std::to_string(phase) + " ("), std::string::npos)
+          << e.what();
+    }
+    runner.choose({});
+    EXPECT_EQ(loop.tokens(20), wanted);
+    loop.executable->stop_decode();
+  };
+  for (const uint32_t phase : {0, 1, 2, 4}) {
+    runner.withhold_results(phase);
+    expect_error(phase + 1);
+  }
+  runner.withhold_weights();
+  expect_error(runner.n_phases() - 1);
+}
+
+TEST(CudaStream, ClocksCoverEveryPhase) {
+  SKIP_WITHOUT_DEVICE();
+  const Loop loop("gguf/llama.q8_0", DecodePath::kStream, 64);
+  auto& executable = dynamic_cast<cuda::CudaExecutable&>(*loop.executable);
+  executable.stream_runner()->measure(true);
+  loop.tokens(4);
+  const auto times = executable.stream_runner()->times();
+  EXPECT_EQ(times.size() % executable.stream_runner()->n_phases(), 0U);
+  double total = 0;
+  for (const cuda::StreamTime& t : times) total += t.work_ns;
+  EXPECT_GT(total, 0);
+}
+
+}  // namespace
+}  // namespace stretto::test
