@@ -1,15 +1,39 @@
 #include "model_flags.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace stretto::app {
 
+namespace {
+
+struct CacheTypeName {
+  std::string_view name;
+  std::optional<DType> type;
+};
+constexpr CacheTypeName kCacheTypes[] = {{"auto", std::nullopt},  {"f32", DType::kF32},   {"f16", DType::kF16},
+                                         {"bf16", DType::kBF16},  {"q8_0", DType::kQ8_0}, {"f8_e4m3", DType::kF8_E4M3},
+                                         {"fp8", DType::kF8_E4M3}};
+
+std::optional<DType> cache_type_of(std::string_view flag, const std::string& name) {
+  const auto* found = std::find_if(std::begin(kCacheTypes), std::end(kCacheTypes),
+                                   [&](const CacheTypeName& c) { return c.name == name; });
+  if (found == std::end(kCacheTypes))
+    fail(ErrorKind::kBadArgument, "{} {}: known types are auto, f32, f16, bf16, q8_0 and f8_e4m3 (fp8)", flag, name);
+  return found->type;
+}
+
+}  // namespace
+
 std::optional<DType> ModelFlags::kv_cache_type() const {
-  if (kv_type == "auto") return std::nullopt;
-  if (kv_type == "f32") return DType::kF32;
-  if (kv_type == "f16") return DType::kF16;
-  if (kv_type == "bf16") return DType::kBF16;
-  fail(ErrorKind::kBadArgument, "--cache-type {}: known types are auto, f32, f16 and bf16", kv_type);
+  const std::optional<DType> type = cache_type_of("--cache-type", kv_type);
+  if (!v_type.empty() && cache_type_of("--cache-type-v", v_type) != type)
+    fail(ErrorKind::kBadArgument,
+         "--cache-type-v {} beside --cache-type {}: keys and values have one encoding; give --cache-type {} alone for "
+         "both",
+         v_type, kv_type, v_type);
+  return type;
 }
 
 void add_model_flags(CLI::App& command, ModelFlags& o) {
@@ -58,7 +82,9 @@ void add_device_flags(CLI::App& command, ModelFlags& o) {
   command.add_option("-b,--batch-size", o.chunk, "tokens per prefill step (default: 512, 2048 on a GPU)")
       ->check(CLI::Range(1, 1 << 20));
   command.add_option("--cache-type", o.kv_type,
-                     "encoding of the KV cache: f16, bf16, f32; auto = f32 while it is small, else f16");
+                     "encoding of the KV cache: f16, bf16, f32, q8_0, f8_e4m3 (fp8); auto = f32 while it is small, "
+                     "else f16");
+  command.add_option("--cache-type-v", o.v_type, "must name the same encoding: keys and values share it");
 }
 
 }  // namespace stretto::app

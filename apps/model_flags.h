@@ -32,6 +32,7 @@ struct ModelFlags {
   uint64_t n_ctx = 0;
   uint64_t chunk = 0;  // 0: what the device likes best
   std::string kv_type = "auto";
+  std::string v_type;  // empty: like kv_type
   TokenizerOptions tokenizer;
   bool lenient = false;
   bool quiet = false;
@@ -44,7 +45,7 @@ struct ModelFlags {
 void add_model_flags(CLI::App& command, ModelFlags& o);
 // --pre, --add-bos, --fix-mistral-regex.
 void add_tokenizer_flags(CLI::App& command, ModelFlags& o);
-// --device, -t, --cpu-isa, -c, -b, -ctk (via --cache-type-k).
+// --device, -t, --cpu-isa, -c, -b, --cache-type (also -ctk), --cache-type-v (also -ctv).
 void add_device_flags(CLI::App& command, ModelFlags& o);
 
 }  // namespace stretto::app

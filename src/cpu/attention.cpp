@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "cpu/ops.h"
+#include "formats/cache_formats.h"
 
 namespace stretto::cpu {
 namespace {
@@ -23,6 +24,9 @@ uint64_t run_length(uint64_t n_ctx) { return round_up(div_up(std::max<uint64_t>(
 uint64_t max_runs(uint64_t n_ctx) { return div_up(std::max<uint64_t>(n_ctx, 1), run_length(n_ctx)) + 1; }
 
 uint64_t group_size(const Attention& op) { return op.n_heads / op.n_kv_heads; }
+
+// Of a run of this length, for the heads of a group.
+uint64_t scores_floats(const Attention& op, uint64_t length) { return group_size(op) * (length + 2 * kCacheGroup); }
 
 // Tokens whose queries attend together, for about 64 queries.
 uint64_t block_tokens(const Attention& op) { return std::max<uint64_t>(4, 64 / group_size(op)); }
@@ -98,6 +102,7 @@ struct GroupTask {
                                                                 .head_dim = op.head_dim,
                                                                 .scale = op.scale,
                                                                 .scores = scores,
+                                                                .decoded = scores + scores_floats(op, length),
                                                                 .result = result});
   }
 };
@@ -199,7 +204,8 @@ uint64_t split_bytes(const Attention& op, const Planner& p) {
 
 uint64_t thread_bytes(const Attention& op, const Planner& p) {
   const uint64_t length = run_length(p.options.n_ctx), n_heads = group_size(op), part = partial_width(op.head_dim);
-  const uint64_t group = n_heads * (2 * part + length + 2 * kCacheGroup);
+  uint64_t group = n_heads * 2 * part + scores_floats(op, length);
+  if (is_8_bit_cache_type(p.tables()[op.k_cache].type)) group += (length + 2 * kCacheGroup) * cache_width(op.head_dim);
   const uint64_t n_queries = block_tokens(op) * n_heads;
   const uint64_t block = 2 * n_queries * part + attend_block_scratch(n_queries, length, op.head_dim);
   return std::max(group, block) * sizeof(float);
@@ -214,9 +220,10 @@ void rotate(const Machine& m, const RopeTable* table, const float* x, uint64_t t
   if (apply_temperature) m.vec.scale(rows.temperature[token], out, head_dim, out);
 }
 
-bool is_cache(StateId k, StateId v, const Tables& t) {
+// `head_dim` may be that of several heads side by side.
+bool is_cache(StateId k, StateId v, uint64_t head_dim, const Tables& t) {
   return is_cache_type(t[k].type) && t[k].type == t[v].type && t[k].growth == Growth::kPerPosition &&
-         t[v].growth == Growth::kPerPosition;
+         t[v].growth == Growth::kPerPosition && head_dim % info(t[k].type).block_elements == 0;
 }
 
 // kBytes each to every kCacheGroup-th place.
@@ -225,12 +232,26 @@ void scatter(const std::byte* from, uint64_t count, std::byte* to) {
   for (uint64_t k = 0; k < count; ++k) std::memcpy(to + k * kCacheGroup * kBytes, from + k * kBytes, kBytes);
 }
 
+// The head's row of a Q8_0 cache, `head` its place.
+void store_blocks(const Cache& c, const AttentionKernels& kernels, const float* x, uint64_t position, std::byte* head) {
+  constexpr uint64_t kBlock = Q8_0::kBlockElements;
+  const uint64_t lane = c.keys ? position % kCacheGroup : 0, stride = c.keys ? kCacheGroup : 1;
+  std::byte* const codes = head + (position - lane) * c.position_bytes;
+  for (uint64_t b = 0; b < c.head_dim / kBlock; ++b) {
+    Q8_0::Block block;
+    kernels.store(x + b * kBlock, kBlock, reinterpret_cast<std::byte*>(&block));
+    for (uint64_t e = 0; e < kBlock; ++e) codes[(b * kBlock + e) * stride + lane] = static_cast<std::byte>(block.qs[e]);
+    std::memcpy(codes + c.head_dim * stride + (b * stride + lane) * sizeof block.d, block.d, sizeof block.d);
+  }
+}
+
 // The head's row in the layout of the cache.
 void store(const Machine& m, StateId cache, const float* x, uint64_t head, uint64_t position) {
   const auto i = static_cast<size_t>(cache.index);
   const Cache& c = m.caches[i];
-  const uint64_t bytes = row_bytes(m.tables()[cache].type, 1);
   std::byte* const out = m.cache_head(cache, head);
+  if (m.tables()[cache].type == DType::kQ8_0) return store_blocks(c, m.attentions[i], x, position, out);
+  const uint64_t bytes = row_bytes(m.tables()[cache].type, 1);
   if (!c.keys) return m.attentions[i].store(x, c.head_dim, out + position * cache_width(c.head_dim) * bytes);
   constexpr uint64_t kPiece = 64;
   std::byte piece[kPiece * sizeof(float)];
@@ -242,6 +263,8 @@ void store(const Machine& m, StateId cache, const float* x, uint64_t head, uint6
     // A copy of constant size is one instruction, else a call.
     if (bytes == sizeof(uint16_t)) {
       scatter<sizeof(uint16_t)>(piece, count, group + n * kCacheGroup * bytes);
+    } else if (bytes == 1) {
+      scatter<1>(piece, count, group + n * kCacheGroup * bytes);
     } else {
       CHECK(bytes == sizeof(float));
       scatter<sizeof(float)>(piece, count, group + n * kCacheGroup * bytes);
@@ -297,7 +320,7 @@ void run(const Rope& op, const Machine& m, Worker& w) {
   });
 }
 
-bool supports(const KvAppend& op, const Tables& t) { return is_cache(op.k_cache, op.v_cache, t); }
+bool supports(const KvAppend& op, const Tables& t) { return is_cache(op.k_cache, op.v_cache, t[op.k_cache].width, t); }
 
 // How a cache is divided into heads is said by the op that reads it.
 void plan(const KvAppend&, Planner&) {}
@@ -312,7 +335,7 @@ void run(const KvAppend& op, const Machine& m, Worker& w) {
   });
 }
 
-bool supports(const Attention& op, const Tables& t) { return is_cache(op.k_cache, op.v_cache, t); }
+bool supports(const Attention& op, const Tables& t) { return is_cache(op.k_cache, op.v_cache, op.head_dim, t); }
 
 void plan(const Attention& op, Planner& p) {
   p.caches_of(op.k_cache, op.v_cache, op.head_dim);
@@ -323,7 +346,7 @@ void plan(const Attention& op, Planner& p) {
 void run(const Attention& op, const Machine& m, Worker& w) { run_attention(op, m, w, m.value(op.q), m.scratch); }
 
 bool supports(const RopeAttention& op, const Tables& t) {
-  return is_cache(op.k_cache, op.v_cache, t) && decodes(op.q_norm, t) && decodes(op.k_norm, t);
+  return is_cache(op.k_cache, op.v_cache, op.head_dim, t) && decodes(op.q_norm, t) && decodes(op.k_norm, t);
 }
 
 namespace {

@@ -16,7 +16,7 @@
 #include "base/check.h"
 #include "base/checked.h"
 #include "cpu/kernels.h"
-#include "cpu/load_float-inl.h"
+#include "cpu/load_cache-inl.h"
 #include "hwy/contrib/math/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -114,20 +114,13 @@ struct Block {
   // n keys, a multiple of 16, from column j on: transposed already, in groups.
   template <class T>
   void load_keys(uint64_t j, uint64_t n) const {
-    const DF d;
-    for (uint64_t g = 0; g < n / kCacheGroup; ++g) {
-      const T* from = reinterpret_cast<const T*>(a.k) + ((base + j) / kCacheGroup + g) * a.head_dim * kCacheGroup;
-      for (uint64_t i = 0; i < a.head_dim; ++i, from += kCacheGroup)
-        for (uint64_t v = 0; v < kCacheGroup; v += kLanes)
-          hn::StoreU(load_float(d, from + v), d, keys + i * kKeys + g * kCacheGroup + v);
-    }
+    CacheReader<T>::keys(a.k, (base + j) / kCacheGroup, n / kCacheGroup, a.head_dim, keys,
+                         {.group = kCacheGroup, .element = kKeys});
   }
 
   template <class T>
   void load_values(uint64_t j, uint64_t n) const {
-    const DF d;
-    const T* from = reinterpret_cast<const T*>(a.v) + (base + j) * width;
-    for (uint64_t i = 0; i < n * width; i += kLanes) hn::StoreU(load_float(d, from + i), d, values + i);
+    CacheReader<T>::values(a.v, base + j, n, width, values);
   }
 
   template <class T>
@@ -219,6 +212,10 @@ AttendBlockKernel make_attend_block(DType type) {
       return &attend_block<float>;
     case DType::kF16:
       return &attend_block<hwy::float16_t>;
+    case DType::kF8_E4M3:
+      return &attend_block<F8_E4M3>;
+    case DType::kQ8_0:
+      return &attend_block<Q8_0>;
     default:
       return &attend_block<hwy::bfloat16_t>;
   }

@@ -14,7 +14,7 @@
 #include "base/check.h"
 #include "base/checked.h"
 #include "cpu/kernels.h"
-#include "cpu/load_float-inl.h"
+#include "cpu/load_cache-inl.h"
 #include "hwy/contrib/math/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -126,15 +126,42 @@ void soften(const Attend& a, uint64_t head) {
 }
 
 template <class T>
-void attend(const Attend& a) {
+void score(const Attend& a) {
   uint64_t h = 0;
   for (; h + kHeadTile <= a.n_heads; h += kHeadTile) score_heads<T, kHeadTile>(a, h);
   for (; h + 2 <= a.n_heads; h += 2) score_heads<T, 2>(a, h);
   for (; h < a.n_heads; ++h) score_heads<T, 1>(a, h);
   for (h = 0; h < a.n_heads; ++h) soften(a, h);
-  for (h = 0; h + kHeadTile <= a.n_heads; h += kHeadTile) mix_heads<T, kHeadTile>(a, h);
+}
+
+template <class T>
+void mix(const Attend& a) {
+  uint64_t h = 0;
+  for (; h + kHeadTile <= a.n_heads; h += kHeadTile) mix_heads<T, kHeadTile>(a, h);
   for (; h + 2 <= a.n_heads; h += 2) mix_heads<T, 2>(a, h);
   for (; h < a.n_heads; ++h) mix_heads<T, 1>(a, h);
+}
+
+template <class T>
+void attend(const Attend& a) {
+  score<T>(a);
+  mix<T>(a);
+}
+
+// The run becomes floats first, keys and then values in the same place: what 8-bit caches save is memory, and the
+// arithmetic of their decoding is shared by all heads.
+template <class F>
+void attend_decoded(const Attend& a) {
+  const uint64_t group = a.head_dim * kCacheGroup;
+  Attend f = a;
+  f.begin -= a.base();
+  f.end -= a.base();
+  f.k = f.v = reinterpret_cast<const std::byte*>(a.decoded);
+  CacheReader<F>::keys(a.k, a.base() / kCacheGroup, a.scores_stride() / kCacheGroup, a.head_dim, a.decoded,
+                       {.group = group, .element = kCacheGroup});
+  score<float>(f);
+  CacheReader<F>::values(a.v, a.base(), f.end, cache_width(a.head_dim), a.decoded);
+  mix<float>(f);
 }
 
 void store_f32(const float* x, uint64_t n, std::byte* out) { std::memcpy(out, x, n * sizeof(float)); }
@@ -161,12 +188,25 @@ void store_bf16(const float* x, uint64_t n, std::byte* out) {
   }
 }
 
+void store_f8(const float* x, uint64_t n, std::byte* out) {
+  for (uint64_t i = 0; i < n; ++i) F8_E4M3::encode(x + i, as_blocks<F8_E4M3>(out)[i]);
+}
+
+void store_q8(const float* x, uint64_t n, std::byte* out) {
+  for (uint64_t i = 0; i < n / Q8_0::kBlockElements; ++i)
+    Q8_0::encode(x + i * Q8_0::kBlockElements, as_blocks<Q8_0>(out)[i]);
+}
+
 AttentionKernels make_attention_kernels(DType type) {
   switch (type) {
     case DType::kF32:
       return {&attend<float>, nullptr, &store_f32};
     case DType::kF16:
       return {&attend<hwy::float16_t>, nullptr, &store_f16};
+    case DType::kF8_E4M3:
+      return {&attend_decoded<F8_E4M3>, nullptr, &store_f8};
+    case DType::kQ8_0:
+      return {&attend_decoded<Q8_0>, nullptr, &store_q8};
     default:
       return {&attend<hwy::bfloat16_t>, nullptr, &store_bf16};
   }

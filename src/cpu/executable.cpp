@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "cpu/ops.h"
+#include "formats/cache_formats.h"
 #include "program/plan.h"
 
 namespace stretto::cpu {

@@ -71,7 +71,9 @@ struct VectorKernels {
 VectorKernels vector_kernels(const Isa& isa);
 
 // A cache of keys or values lies head by head. Keys, per head: groups of kCacheGroup positions, element by element,
-// [n_ctx / 16, head_dim, 16]; values, per head: [n_ctx, cache_width(head_dim)], zeros behind the head's elements.
+// [n_ctx / 16, head_dim, 16]; values, per head: [n_ctx, cache_width(head_dim)], zeros behind the head's elements. Q8_0
+// has signed bytes in the place of the elements, and the scales (binary16) of its blocks of 32 elements behind a group
+// of keys, [head_dim / 32, 16], and behind each row of values.
 inline constexpr uint64_t kCacheGroup = 16;
 constexpr uint64_t cache_width(uint64_t head_dim) { return (head_dim + kCacheGroup - 1) / kCacheGroup * kCacheGroup; }
 
@@ -90,8 +92,9 @@ struct Attend {
   uint64_t n_heads = 0;
   uint64_t head_dim = 0;
   float scale = 0;
-  float* scores = nullptr;  // scratch [n_heads, scores_stride()]
-  float* result = nullptr;  // [n_heads, partial_width]
+  float* scores = nullptr;   // scratch [n_heads, scores_stride()]
+  float* decoded = nullptr;  // scratch [scores_stride(), cache_width], used by 8-bit caches
+  float* result = nullptr;   // [n_heads, partial_width]
 
   uint64_t base() const { return begin / kCacheGroup * kCacheGroup; }
   uint64_t scores_stride() const { return (end - base() + kCacheGroup - 1) / kCacheGroup * kCacheGroup; }
@@ -127,13 +130,12 @@ constexpr uint64_t attend_block_scratch(uint64_t n_queries, uint64_t n_positions
 struct AttentionKernels {
   void (*attend)(const Attend&);
   void (*attend_block)(const AttendBlock&);
-  // Rounds n floats to the type of the cache.
+  // Rounds n floats to the type of the cache; blocks as formats/ has them.
   void (*store)(const float* x, uint64_t n, std::byte* out);
 };
-// For a cache of F32, F16 or BF16 (CHECKed).
+// For a cache of one of the CacheFormats (CHECKed).
 AttentionKernels attention_kernels(DType cache_type, const Isa& isa);
 using AttendBlockKernel = void (*)(const AttendBlock&);
 AttendBlockKernel attend_block_kernel(DType cache_type, const Isa& isa);  // the part in cpu/attention_block.cpp
-inline bool is_cache_type(DType type) { return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16; }
 
 }  // namespace stretto::cpu

@@ -1,10 +1,12 @@
 // Attention for any head size: a block per query head and token, its warps take positions in turn with a softmax of
 // their own, joined at the end. Simple and exact rather than fast: common head sizes have decode_attention.cu. Bytes:
-// the visible keys and values once per query head. Limits: head_dim <= kMaxHeadDim; F32, F16, BF16 caches.
+// the visible keys and values once per query head. Limits: head_dim <= kMaxHeadDim, and whole blocks for Q8_0.
 #include "cuda/attention.h"
+#include "cuda/device/cache_format.cuh"
 #include "cuda/device/dependency.cuh"
 #include "cuda/device/formats.cuh"
 #include "cuda/device/numeric.cuh"
+#include "formats/cache_formats.h"
 
 namespace stretto::cuda {
 namespace {
@@ -15,6 +17,32 @@ constexpr uint32_t kPerLane = kMaxHeadDim / 32;
 __device__ __forceinline__ float value(float x) { return x; }
 __device__ __forceinline__ float value(__half x) { return __half2float(x); }
 __device__ __forceinline__ float value(__nv_bfloat16 x) { return __bfloat162float(x); }
+__device__ __forceinline__ float value(__nv_fp8_e4m3 x) { return F8Cache::value(x.__x); }
+
+// Rows of one head of a cache of Ts, or of a format with scales.
+template <class T>
+struct CacheRows {
+  const T* head;
+  uint32_t head_dim;
+  __device__ CacheRows(const void* cache, const CacheLayout& layout, uint32_t kv_head)
+      : head(static_cast<const T*>(cache) + layout.row(kv_head, 0)), head_dim(layout.head_dim) {}
+  __device__ __forceinline__ float at(uint32_t position, uint32_t d) const {
+    return value(head[uint64_t{position} * head_dim + CacheLayout::column(position, d, head_dim, sizeof(T))]);
+  }
+};
+template <>
+struct CacheRows<Q8Cache> {
+  const uint8_t* head;
+  uint32_t head_dim;
+  __device__ CacheRows(const void* cache, const CacheLayout& layout, uint32_t kv_head)
+      : head(static_cast<const uint8_t*>(cache) + layout.granule(kv_head, 0, Q8Cache::granule_bytes(layout.head_dim))),
+        head_dim(layout.head_dim) {}
+  __device__ __forceinline__ float at(uint32_t position, uint32_t d) const {
+    const Q8Cache::Code c{*reinterpret_cast<const __half*>(head + Q8Cache::scale_at(position, d / 32, head_dim)),
+                          static_cast<int8_t>(head[Q8Cache::code_at(position, d, head_dim)])};
+    return c.value();
+  }
+};
 
 template <class T>
 __global__ void __launch_bounds__(32 * kWarps) attention_kernel(AttentionParams p) {
@@ -33,22 +61,19 @@ __global__ void __launch_bounds__(32 * kWarps) attention_kernel(AttentionParams 
     acc[i] = 0;
   }
   float top = -1e30F, sum = 0;
+  const CacheRows<T> keys(p.k_cache, p.layout, kv_head), values(p.v_cache, p.layout, kv_head);
   for (uint32_t at = start + warp; at <= position; at += kWarps) {
-    const uint64_t cached = p.layout.row(kv_head, at);
-    const T* k = static_cast<const T*>(p.k_cache) + cached;
-    const T* v = static_cast<const T*>(p.v_cache) + cached;
-    const auto column = [&](uint32_t i) { return CacheLayout::column(at, lane + 32 * i, head_dim, sizeof(T)); };
     float dot = 0;
 #pragma unroll
     for (uint32_t i = 0; i < kPerLane; ++i)
-      if (lane + 32 * i < head_dim) dot += q[i] * value(k[column(i)]);
+      if (lane + 32 * i < head_dim) dot += q[i] * keys.at(at, lane + 32 * i);
     const float score = warp_sum(dot), new_top = fmaxf(top, score);
     const float shrink = expf(top - new_top), weight = expf(score - new_top);
     top = new_top;
     sum = sum * shrink + weight;
 #pragma unroll
     for (uint32_t i = 0; i < kPerLane; ++i)
-      if (lane + 32 * i < head_dim) acc[i] = acc[i] * shrink + weight * value(v[column(i)]);
+      if (lane + 32 * i < head_dim) acc[i] = acc[i] * shrink + weight * values.at(at, lane + 32 * i);
   }
   if (lane == 0) {
     tops[warp] = top;
@@ -74,9 +99,12 @@ __global__ void __launch_bounds__(32 * kWarps) attention_kernel(AttentionParams 
 }  // namespace
 
 void launch_attention(Queue& queue, DType cache_type, uint32_t n_tokens, const AttentionParams& params) {
-  const auto kernel = cache_type == DType::kF32   ? &attention_kernel<float>
-                      : cache_type == DType::kF16 ? &attention_kernel<__half>
-                                                  : &attention_kernel<__nv_bfloat16>;
+  CHECK(is_cache_type(cache_type));
+  const auto kernel = cache_type == DType::kF32       ? &attention_kernel<float>
+                      : cache_type == DType::kF16     ? &attention_kernel<__half>
+                      : cache_type == DType::kBF16    ? &attention_kernel<__nv_bfloat16>
+                      : cache_type == DType::kF8_E4M3 ? &attention_kernel<__nv_fp8_e4m3>
+                                                      : &attention_kernel<Q8Cache>;
   launch_kernel(queue, kernel, dim3(params.n_heads, n_tokens), 32 * kWarps, 0, params);
 }
 

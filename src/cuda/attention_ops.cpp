@@ -5,20 +5,25 @@
 #include "cuda/elementwise.h"
 #include "cuda/ops.h"
 #include "cuda/prefill_attention.h"
+#include "formats/cache_formats.h"
 
 namespace stretto::cuda {
 namespace {
 
 uint32_t u32(uint64_t v) { return static_cast<uint32_t>(v); }
 
-bool is_cache_type(DType type) { return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16; }
+// `head_dim` may be that of several heads side by side.
+bool are_caches(StateId k, StateId v, uint64_t head_dim, const Tables& t) {
+  return is_cache_type(t[k].type) && t[k].type == t[v].type && head_dim % info(t[k].type).block_elements == 0;
+}
 
-DecodeAttentionTuning tuning_of(const RopeAttention& op, const DeviceShape& device, const DecodeAttentionChoice& c) {
-  return tune_decode_attention(u32(op.n_heads), u32(op.n_kv_heads), u32(op.head_dim), device, c);
+DecodeAttentionTuning tuning_of(const RopeAttention& op, DType cache_type, const DeviceShape& device,
+                                const DecodeAttentionChoice& c) {
+  return tune_decode_attention(cache_type, u32(op.n_heads), u32(op.n_kv_heads), u32(op.head_dim), device, c);
 }
 
 DecodeAttentionParams attention_params(const RopeAttention& op, const Machine& m) {
-  const DecodeAttentionTuning tuning = tuning_of(op, m.device, m.choices.attention);
+  const DecodeAttentionTuning tuning = tuning_of(op, m.tables()[op.k_cache].type, m.device, m.choices.attention);
   return {.q = m.value(op.q),
           .k = m.value(op.k),
           .v = m.value(op.v),
@@ -88,7 +93,7 @@ void run(const Rope& op, Machine& m) {
 }
 
 bool supports(const KvAppend& op, const Tables& t) {
-  return is_cache_type(t[op.k_cache].type) && t[op.k_cache].type == t[op.v_cache].type;
+  return are_caches(op.k_cache, op.v_cache, t[op.k_cache].width, t);
 }
 void plan(const KvAppend&, Planner&) {}
 void run(const KvAppend& op, Machine& m) {
@@ -102,7 +107,7 @@ void run(const KvAppend& op, Machine& m) {
 }
 
 bool supports(const Attention& op, const Tables& t) {
-  return is_cache_type(t[op.k_cache].type) && t[op.k_cache].type == t[op.v_cache].type && op.head_dim <= kMaxHeadDim;
+  return are_caches(op.k_cache, op.v_cache, op.head_dim, t) && op.head_dim <= kMaxHeadDim;
 }
 void plan(const Attention& op, Planner& p) { p.caches(op.k_cache, op.v_cache, op.n_kv_heads, op.head_dim); }
 void run(const Attention& op, Machine& m) {
@@ -133,7 +138,7 @@ void plan(const RopeAttention& op, Planner& p) {
   // Measurements may ask for more splits than tune() does.
   DecodeAttentionChoice most;
   most.blocks_per_sm = 8;
-  const DecodeAttentionTuning tuning = tuning_of(op, p.device, most);
+  const DecodeAttentionTuning tuning = tuning_of(op, p.tables()[op.k_cache].type, p.device, most);
   const DecodeAttentionScratch scratch =
       decode_attention_scratch(u32(op.n_heads), u32(op.n_kv_heads), u32(op.head_dim), tuning.n_splits);
   const uint64_t n = std::min(p.options.max_tokens, kMaxGemvRows);

@@ -1,6 +1,7 @@
 // How a KV cache lies in device memory: [n_kv_heads, n_ctx, head_dim], so that the positions of one head are one
 // contiguous run, with the chunks of 16 bytes of a row permuted so that eight rows copied as they are into shared
-// memory have the same chunk in eight different banks (what matrix instructions read at a time).
+// memory have the same chunk in eight different banks (what matrix instructions read at a time). Rows of 8-bit elements
+// are not permuted: they are expanded before matrix instructions read them (device/cache_format.cuh).
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,7 @@ struct CacheLayout {
 
   // Rows whose chunks come in eights are permuted.
   static STRETTO_LAYOUT_HD bool permutes(uint32_t head_dim, uint32_t element_bytes) {
-    return head_dim * element_bytes % 128 == 0;
+    return element_bytes > 1 && head_dim * element_bytes % 128 == 0;
   }
   // Dimension d of a row at `position`, in elements from the begin of the row.
   static STRETTO_LAYOUT_HD uint32_t column(uint32_t position, uint32_t d, uint32_t head_dim, uint32_t element_bytes) {
@@ -35,6 +36,10 @@ struct CacheLayout {
   }
   STRETTO_LAYOUT_HD uint64_t row(uint32_t kv_head, uint32_t position) const {
     return (uint64_t{kv_head} * n_ctx + position) * head_dim;
+  }
+  // The byte at which a granule of a head begins, for granules of so many bytes.
+  STRETTO_LAYOUT_HD uint64_t granule(uint32_t kv_head, uint32_t granule, uint32_t granule_bytes) const {
+    return (uint64_t{kv_head} * (n_ctx / kCacheGranule) + granule) * granule_bytes;
   }
   STRETTO_LAYOUT_HD uint64_t at(uint32_t kv_head, uint32_t position, uint32_t d, uint32_t element_bytes) const {
     return row(kv_head, position) + column(position, d, head_dim, element_bytes);

@@ -5,7 +5,8 @@
 // of a group to arrive joins the runs. How many runs there are follows from the length, which is read on the device:
 // the same launch serves every position, and blocks without positions leave at once. Bytes: the visible keys and values
 // once per group of heads. The rings are filled before the wait: what they hold was written by earlier tokens. Limits:
-// head_dim 64 or 128; caches of F16 and BF16.
+// head_dim 64 or 128. Caches of F16 and BF16 are read as they lie; of F8_E4M3 and Q8_0 a warp expands half a granule at
+// a time to F16 (exact for F8_E4M3; the product of code and scale is rounded once for Q8_0), and goes on as for F16.
 #include <algorithm>
 
 #include "cuda/decode_attention.h"
@@ -22,10 +23,10 @@ namespace {
 constexpr uint32_t kWarps = 8;
 constexpr float kLog2E = 1.4426950408889634F;
 
-constexpr uint32_t kMaxStages = 4;
+constexpr uint32_t kMaxStages = 6;
 
-template <int kHeadDim>
-using Stream = CacheStream<kHeadDim * 2, kWarps>;
+template <class C, int kHeadDim>
+using Reader = GranuleReader<C, kHeadDim, kWarps>;
 
 // The granules of one block.
 struct Run {
@@ -56,6 +57,12 @@ struct alignas(16) Shared {
   bool is_last;
 };
 
+// The byte at which a head's keys and values begin.
+template <class C>
+__device__ __forceinline__ uint64_t head_begin(const DecodeAttentionParams& p, uint32_t kv_head, uint32_t head_dim) {
+  return CacheLayout{p.n_kv_heads, p.n_ctx, head_dim}.granule(kv_head, 0, C::granule_bytes(head_dim));
+}
+
 // A query into shared memory, times a power of two that brings its largest part to [128, 256), so that no low part is
 // lost to the smallest numbers of the type.
 template <class T, int kHeadDim, uint32_t kTokens>
@@ -76,8 +83,9 @@ __device__ __forceinline__ void store_query(Shared<T, kHeadDim, kTokens>& s, uin
 }
 
 // A key or value of the step, token j, as the cache has it: into shared memory, and where `writes` into the cache.
-template <class T, int kHeadDim, uint32_t kTokens>
-__device__ __forceinline__ void prepare_row(const DecodeAttentionParams& p, Shared<T, kHeadDim, kTokens>& s,
+template <class C, int kHeadDim, uint32_t kTokens>
+__device__ __forceinline__ void prepare_row(const DecodeAttentionParams& p,
+                                            Shared<typename C::Value, kHeadDim, kTokens>& s,
                                             const LaneValues<kHeadDim>& norm, bool is_key, uint32_t j, uint32_t kv_head,
                                             bool writes) {
   const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -90,20 +98,20 @@ __device__ __forceinline__ void prepare_row(const DecodeAttentionParams& p, Shar
     for (int i = 0; i < y.kPer; ++i) y.v[i] = x[lane + 32 * i];
   }
   const uint32_t position = static_cast<uint32_t>(*p.position) + j;
-  T* const cache = static_cast<T*>(is_key ? p.k_cache : p.v_cache) +
-                   CacheLayout{p.n_kv_heads, p.n_ctx, kHeadDim}.row(kv_head, position);
+  C::append_row(static_cast<uint8_t*>(is_key ? p.k_cache : p.v_cache) + head_begin<C>(p, kv_head, kHeadDim), position,
+                y, writes, lane);
 #pragma unroll
   for (int i = 0; i < y.kPer; ++i) {
-    const uint32_t column = CacheLayout::column(position, lane + 32 * i, kHeadDim, sizeof(T));
+    const uint32_t column = CacheLayout::column(position, lane + 32 * i, kHeadDim, sizeof(typename C::Value));
     store_as(&s.new_rows[is_key ? 0 : 1][j][column], y.v[i]);
-    if (writes) store_as(cache + column, y.v[i]);
   }
 }
 
 // The block's queries, and where it `has_new` granules the keys and values of the step up to its own token, which it
 // appends where it `writes`.
-template <class T, int kHeadDim, uint32_t kTokens>
-__device__ __forceinline__ void prepare_heads(const DecodeAttentionParams& p, Shared<T, kHeadDim, kTokens>& s,
+template <class C, int kHeadDim, uint32_t kTokens>
+__device__ __forceinline__ void prepare_heads(const DecodeAttentionParams& p,
+                                              Shared<typename C::Value, kHeadDim, kTokens>& s,
                                               LaneValues<kHeadDim> norm, uint32_t first_head, uint32_t n_heads,
                                               uint32_t kv_head, bool has_new, bool writes) {
   const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, t = kTokens == 1 ? 0 : blockIdx.z;
@@ -119,7 +127,7 @@ __device__ __forceinline__ void prepare_heads(const DecodeAttentionParams& p, Sh
                   lane);
     } else {
       const uint32_t row = task - n_heads, j = row / 2;
-      prepare_row(p, s, norm, row % 2 == 0, j, kv_head, writes && j == t);
+      prepare_row<C>(p, s, norm, row % 2 == 0, j, kv_head, writes && j == t);
     }
   }
 }
@@ -229,9 +237,10 @@ __device__ __forceinline__ void join_runs(const DecodeAttentionParams& p, uint32
   store_result(p, at + 4 * quad, y, sums[min(head, n_heads - 1)], team == 0);
 }
 
-template <class T, int kHeadDim, uint32_t kTokens>
+template <class C, int kHeadDim, uint32_t kTokens>
 __global__ void __launch_bounds__(32 * kWarps, 2)
     decode_attention_kernel(const __grid_constant__ DecodeAttentionParams p) {
+  using T = typename C::Value;
   extern __shared__ __align__(128) uint8_t rings[];
   __shared__ Shared<T, kHeadDim, kTokens> s;
   trigger_dependents();
@@ -245,17 +254,15 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
   const Run run = run_of(p, position);
   if (blockIdx.y >= run.n_active) return;
 
-  const uint64_t head_row = CacheLayout{p.n_kv_heads, p.n_ctx, kHeadDim}.row(kv_head, 0) * sizeof(T);
-  const uint32_t ring_bytes = p.n_stages * Stream<kHeadDim>::kStageBytes;
-  Stream<kHeadDim> stream(rings + warp * ring_bytes, p.n_stages, s.barriers[warp],
-                          static_cast<const uint8_t*>(p.k_cache) + head_row,
-                          static_cast<const uint8_t*>(p.v_cache) + head_row, run.begin + warp, run.end);
-  stream.prepare();
-  stream.start();
+  const uint64_t begin = head_begin<C>(p, kv_head, kHeadDim);
+  const uint32_t ring_bytes = Reader<C, kHeadDim>::ring_bytes(p.n_stages);
+  Reader<C, kHeadDim> reader(rings + warp * ring_bytes, p.n_stages, s.barriers[warp],
+                             static_cast<const uint8_t*>(p.k_cache) + begin,
+                             static_cast<const uint8_t*>(p.v_cache) + begin, run.begin + warp, run.end);
   const LaneValues<kHeadDim> norm = load_norm<kHeadDim>(warp < n_heads ? p.q_norm : p.k_norm, lane);
   wait_for_inputs();
-  prepare_heads(p, s, norm, first_head, n_heads, kv_head, run.end * kCacheGranule > first_new,
-                in_kv == 0 && run.owns_new);
+  prepare_heads<C>(p, s, norm, first_head, n_heads, kv_head, run.end * kCacheGranule > first_new,
+                   in_kv == 0 && run.owns_new);
   __syncthreads();
 
   const uint32_t n_busy = min(kWarps, run.end - run.begin);
@@ -270,15 +277,15 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
       const int n_old = static_cast<int>(first_new) - from, skipped = max(0, -n_old);
       const bool has_new = n_old < static_cast<int>(kCacheGranule);
       float weights[4];
-      uint32_t half = stream.acquire();
+      uint32_t half = reader.take(lane);
       if (has_new) complete_granule<T, kHeadDim>(half, s.new_rows[0][skipped], max(0, n_old), n_valid, lane);
       softmax.scores(s.q, half, lane, weights);
-      stream.release();
+      reader.give_back();
       softmax.weigh(weights, static_cast<int>(run.first_position) - from, n_valid, lane);
-      half = stream.acquire();
+      half = reader.take(lane);
       if (has_new) complete_granule<T, kHeadDim>(half, s.new_rows[1][skipped], max(0, n_old), n_valid, lane);
       softmax.add(half, weights, lane);
-      stream.release();
+      reader.give_back();
     }
     softmax.store(reinterpret_cast<float*>(rings + warp * ring_bytes), s.top[warp], s.sum[warp], n_heads, lane);
   }
@@ -308,19 +315,24 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
   join_runs<kHeadDim>(p, run.n_active, n_heads, at, rings, s.sum[0]);
 }
 
-// f(kernel) for the kernel of a cache type and head size; false when there is none.
+template <class C, int kHeadDim>
+struct KernelOf {
+  static constexpr uint32_t ring_bytes(uint32_t n_stages) { return Reader<C, kHeadDim>::ring_bytes(n_stages); }
+  static auto get(bool several) {
+    return several ? &decode_attention_kernel<C, kHeadDim, kMaxAttentionTokens>
+                   : &decode_attention_kernel<C, kHeadDim, 1>;
+  }
+};
+
+// f(KernelOf{}) for a cache type and head size; false when there is none.
 template <class F>
-bool visit_kernel(DType type, uint64_t head_dim, bool several, F&& f) {
-  const auto with = [&](auto value) {
-    using T = decltype(value);
-    constexpr uint32_t kMost = kMaxAttentionTokens;
-    if (head_dim == 64) f(several ? &decode_attention_kernel<T, 64, kMost> : &decode_attention_kernel<T, 64, 1>);
-    if (head_dim == 128) f(several ? &decode_attention_kernel<T, 128, kMost> : &decode_attention_kernel<T, 128, 1>);
-    return head_dim == 64 || head_dim == 128;
-  };
-  if (type == DType::kF16) return with(__half{});
-  if (type == DType::kBF16) return with(__nv_bfloat16{});
-  return false;
+bool visit_kernel(DType type, uint64_t head_dim, F&& f) {
+  if (head_dim != 64 && head_dim != 128) return false;
+  return visit_stored_cache(type, [&](auto cache) {
+    using C = decltype(cache);
+    if (head_dim == 64) f(KernelOf<C, 64>{});
+    if (head_dim == 128) f(KernelOf<C, 128>{});
+  });
 }
 
 uint32_t n_head_groups(uint32_t n_heads, uint32_t n_kv_heads) {
@@ -329,20 +341,22 @@ uint32_t n_head_groups(uint32_t n_heads, uint32_t n_kv_heads) {
 
 }  // namespace
 
-DecodeAttentionTuning tune_decode_attention(uint32_t n_heads, uint32_t n_kv_heads, uint32_t head_dim,
+DecodeAttentionTuning tune_decode_attention(DType cache_type, uint32_t n_heads, uint32_t n_kv_heads, uint32_t head_dim,
                                             const DeviceShape& device, const DecodeAttentionChoice& choice) {
   DecodeAttentionTuning t;
   const uint32_t blocks = device.n_sm * std::max(1U, choice.blocks_per_sm);
   // The last block keeps a weight per run and head in shared memory.
   constexpr uint32_t kMostSplits = 128, kMinGranules = 16;
   t.n_splits = std::clamp(blocks / n_head_groups(n_heads, n_kv_heads), 1U, kMostSplits);
-  // Halves of a granule in a warp's ring; measured, at each head size the next larger or smaller ring is slower.
+  // Bytes of a warp's ring, measured with 16-bit caches: at each head size the next larger or smaller ring is slower.
   // Devices with 100 KB of shared memory take less.
   constexpr uint32_t kStaticBytes = 17 << 10;
-  t.n_stages = head_dim == 64 ? kMaxStages : kMaxStages - 1;
-  while (t.n_stages > 2 &&
-         kStaticBytes + kWarps * t.n_stages * kCacheGranule * head_dim * 2 > device.shared_bytes_per_block)
-    --t.n_stages;
+  const uint32_t most = std::min((head_dim == 64 ? 4 : 3) * kCacheGranule * head_dim * 2,
+                                 (device.shared_bytes_per_block - kStaticBytes) / kWarps);
+  visit_kernel(cache_type, head_dim, [&](auto kernel) {
+    t.n_stages = kMaxStages;
+    while (t.n_stages > 2 && kernel.ring_bytes(t.n_stages) > most) --t.n_stages;
+  });
   t.min_granules = choice.min_granules != 0 ? choice.min_granules : kMinGranules;
   return t;
 }
@@ -354,21 +368,22 @@ DecodeAttentionScratch decode_attention_scratch(uint32_t n_heads, uint32_t n_kv_
 }
 
 bool decode_attention_supports(DType cache_type, uint64_t head_dim) {
-  return visit_kernel(cache_type, head_dim, false, [](auto) {});
+  return visit_kernel(cache_type, head_dim, [](auto) {});
 }
 
 void prepare_decode_attention(const DeviceShape& device) {
-  for (const DType type : {DType::kF16, DType::kBF16})
+  for (const DType type : {DType::kF16, DType::kBF16, DType::kF8_E4M3, DType::kQ8_0})
     for (const uint64_t head_dim : {64, 128})
       for (const bool several : {false, true})
-        visit_kernel(type, head_dim, several, [&](auto kernel) { prepare_kernel(kernel, device); });
+        visit_kernel(type, head_dim, [&](auto kernel) { prepare_kernel(kernel.get(several), device); });
 }
 
 void launch_decode_attention(Queue& queue, DType cache_type, uint32_t n_tokens, const DecodeAttentionParams& params) {
   const dim3 grid(n_head_groups(params.n_heads, params.n_kv_heads), params.n_splits, n_tokens);
-  const uint32_t ring_bytes = params.n_stages * kCacheGranule * params.head_dim * 2;
-  visit_kernel(cache_type, params.head_dim, n_tokens > 1,
-               [&](auto kernel) { launch_kernel(queue, kernel, grid, 32 * kWarps, kWarps * ring_bytes, params); });
+  visit_kernel(cache_type, params.head_dim, [&](auto kernel) {
+    launch_kernel(queue, kernel.get(n_tokens > 1), grid, 32 * kWarps, kWarps * kernel.ring_bytes(params.n_stages),
+                  params);
+  });
 }
 
 }  // namespace stretto::cuda

@@ -43,7 +43,7 @@ struct DecodeAttentionTuning {
 struct DecodeAttentionChoice {
   uint32_t blocks_per_sm = 0, min_granules = 0;
 };
-DecodeAttentionTuning tune_decode_attention(uint32_t n_heads, uint32_t n_kv_heads, uint32_t head_dim,
+DecodeAttentionTuning tune_decode_attention(DType cache_type, uint32_t n_heads, uint32_t n_kv_heads, uint32_t head_dim,
                                             const DeviceShape& device, const DecodeAttentionChoice& choice);
 
 // Floats of `partial` and elements of `n_arrived`, for each token.

@@ -4,11 +4,14 @@
 // attention_kernel: parallel over key/value heads (y) and runs of 128 rows (x), where a row is one query head of one
 // token, so that all heads of a token that share keys share what is loaded; the runs with the longest contexts start
 // first. A warp owns 32 rows. Tiles of 64 keys and values come through two stages of shared memory, as they lie in the
-// cache. Bytes: keys and values once per run of rows, from the second-level cache. Limits: head_dim 64 or 128; caches
-// of F16 and BF16.
+// cache; those of 8-bit caches are expanded to F16 on their way to a third pair of tiles, a granule by each warp: a
+// tile's 2 * 64 * head_dim conversions beside its 4 * 128 * 64 * head_dim operations on tensor cores, and neither
+// scratch memory nor another pass over the cache. Bytes: keys and values once per run of rows, from the second-level
+// cache. Limits: head_dim 64 or 128.
 #include "cuda/prefill_attention.h"
 
 #include "cuda/device/async_copy.cuh"
+#include "cuda/device/cache_format.cuh"
 #include "cuda/device/dependency.cuh"
 #include "cuda/device/lane_head.cuh"
 #include "cuda/device/mma.cuh"
@@ -22,8 +25,9 @@ constexpr uint32_t kTile = 64, kStages = 2;
 constexpr float kLog2E = 1.4426950408889634F;
 constexpr float kLowestScore = -1e30F;  // finite, so that differences are never NaN
 
-template <class T, int kHeadDim>
+template <class C, int kHeadDim>
 __global__ void __launch_bounds__(256) prepare_kernel(const __grid_constant__ PrefillAttentionParams p) {
+  using T = typename C::Value;
   __shared__ float scratch[8][kHeadDim];
   trigger_dependents();
   wait_for_inputs();
@@ -55,17 +59,35 @@ __global__ void __launch_bounds__(256) prepare_kernel(const __grid_constant__ Pr
     for (int i = 0; i < y.kPer; ++i) y.v[i] = x[lane + 32 * i];
   }
   const uint32_t position = static_cast<uint32_t>(*p.position) + t;
-  T* const cache = static_cast<T*>(is_key ? p.k_cache : p.v_cache);
-#pragma unroll
-  for (int i = 0; i < y.kPer; ++i) store_as(cache + p.layout.at(head, position, lane + 32 * i, sizeof(T)), y.v[i]);
+  uint8_t* const cache = static_cast<uint8_t*>(is_key ? p.k_cache : p.v_cache);
+  C::append_row(cache + p.layout.granule(head, 0, C::granule_bytes(kHeadDim)), position, y, true, lane);
 }
 
-template <class T, int kHeadDim>
+template <class C, int kHeadDim>
+struct StoredTiles {
+  alignas(128) uint8_t rows[2][kTile / kCacheGranule * C::granule_bytes(kHeadDim)];
+};
+struct Nothing {};
+
+template <class C, int kHeadDim>
 struct Shared {
-  alignas(128) T k[kStages][kTile * kHeadDim];
-  alignas(128) T v[kStages][kTile * kHeadDim];
+  using T = typename C::Value;
+  // Tiles as they are multiplied: a stage each, or one that is expanded from `stored`.
+  static constexpr uint32_t kTiles = C::kExpands ? 1 : kStages;
+  alignas(128) T k[kTiles][kTile * kHeadDim];
+  alignas(128) T v[kTiles][kTile * kHeadDim];
+  std::conditional_t<C::kExpands, StoredTiles<C, kHeadDim>, Nothing> stored[kStages];
   alignas(16) T q[kRows][kHeadDim + 8];  // rows in different banks
   uint64_t k_barrier[kStages], v_barrier[kStages];
+
+  // Where the copies of a stage arrive: keys (0) or values (1).
+  __device__ __forceinline__ uint32_t arrival(uint32_t stage, int which) const {
+    if constexpr (C::kExpands) {
+      return shared_address(stored[stage].rows[which]);
+    } else {
+      return shared_address(which == 0 ? k[stage] : v[stage]);
+    }
+  }
 };
 
 // The rows of a block and the tiles that they see.
@@ -93,21 +115,33 @@ __device__ __forceinline__ Work work_of(const PrefillAttentionParams& p) {
 }
 
 // By the first warp. The cache holds a multiple of kCacheGranule positions, so that the last tile may be short.
-template <class T, int kHeadDim>
-__device__ __forceinline__ void fetch_tile(const PrefillAttentionParams& p, Shared<T, kHeadDim>& s, uint32_t kv_head,
+template <class C, int kHeadDim>
+__device__ __forceinline__ void fetch_tile(const PrefillAttentionParams& p, Shared<C, kHeadDim>& s, uint32_t kv_head,
                                            uint32_t tile, uint32_t stage, uint32_t lane) {
+  constexpr uint32_t kGranuleBytes = C::granule_bytes(kHeadDim);
   const uint32_t from = tile * kTile, n = min(kTile, p.layout.n_ctx - from);
-  const uint64_t at = p.layout.row(kv_head, from);
-  const uint32_t bytes = n * kHeadDim * static_cast<uint32_t>(sizeof(T));
-  copy_async(shared_address(s.k[stage]), reinterpret_cast<const uint8_t*>(static_cast<const T*>(p.k_cache) + at), bytes,
+  const uint64_t at = p.layout.granule(kv_head, from / kCacheGranule, kGranuleBytes);
+  const uint32_t bytes = n / kCacheGranule * kGranuleBytes;
+  copy_async(s.arrival(stage, 0), static_cast<const uint8_t*>(p.k_cache) + at, bytes,
              shared_address(&s.k_barrier[stage]), 0, lane);
-  copy_async(shared_address(s.v[stage]), reinterpret_cast<const uint8_t*>(static_cast<const T*>(p.v_cache) + at), bytes,
+  copy_async(s.arrival(stage, 1), static_cast<const uint8_t*>(p.v_cache) + at, bytes,
              shared_address(&s.v_barrier[stage]), 0, lane);
 }
 
-template <class T, int kHeadDim>
-__device__ __forceinline__ void load_queries(const PrefillAttentionParams& p, Shared<T, kHeadDim>& s, const Work& w,
+// A stage of an 8-bit cache into the one pair of tiles, by all warps; what lies behind the cache's end stays undefined.
+template <class C, int kHeadDim>
+__device__ __forceinline__ void expand_tile(Shared<C, kHeadDim>& s, uint32_t stage, uint32_t warp, uint32_t lane) {
+  static_assert(kTile == kWarps * kCacheGranule);
+  constexpr uint32_t kStored = C::granule_bytes(kHeadDim), kExpanded = kCacheGranule * kHeadDim * 2;
+  expand_granule<C, kHeadDim>(s.arrival(stage, 0) + warp * kStored, shared_address(s.k[0]) + warp * kExpanded, lane);
+  expand_granule<C, kHeadDim>(s.arrival(stage, 1) + warp * kStored, shared_address(s.v[0]) + warp * kExpanded, lane);
+  __syncthreads();
+}
+
+template <class C, int kHeadDim>
+__device__ __forceinline__ void load_queries(const PrefillAttentionParams& p, Shared<C, kHeadDim>& s, const Work& w,
                                              uint32_t kv_head) {
+  using T = typename C::Value;
   constexpr uint32_t kChunks = kHeadDim / 8;
   for (uint32_t i = threadIdx.x; i < kRows * kChunks; i += blockDim.x) {
     const uint32_t row = i / kChunks, chunk = i % kChunks;
@@ -248,10 +282,11 @@ __device__ __forceinline__ void store_rows(const PrefillAttentionParams& p, Warp
     }
 }
 
-template <class T, int kHeadDim, class Out>
+template <class C, int kHeadDim, class Out>
 __global__ void __launch_bounds__(32 * kWarps) attention_kernel(const __grid_constant__ PrefillAttentionParams p) {
+  using T = typename C::Value;
   extern __shared__ __align__(128) uint8_t memory[];
-  auto& s = *reinterpret_cast<Shared<T, kHeadDim>*>(memory);
+  auto& s = *reinterpret_cast<Shared<C, kHeadDim>*>(memory);
   trigger_dependents();
   const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, kv_head = blockIdx.y;
   if (threadIdx.x == 0) {
@@ -278,8 +313,15 @@ __global__ void __launch_bounds__(32 * kWarps) attention_kernel(const __grid_con
     const uint32_t stage = (tile - w.begin) % kStages, parity = (tile - w.begin) / kStages % 2, from = tile * kTile;
     while (!is_complete(shared_address(&s.k_barrier[stage]), parity)) {
     }
+    if constexpr (C::kExpands) {
+      while (!is_complete(shared_address(&s.v_barrier[stage]), parity)) {
+      }
+      expand_tile(s, stage, warp, lane);
+      if (warp == 0 && tile + kStages < w.end) fetch_tile(p, s, kv_head, tile + kStages, stage, lane);
+    }
+    const uint32_t at = C::kExpands ? 0 : stage;
     float weights[kRowTiles][WarpRows<T, kHeadDim>::kKeyTiles][4];
-    rows.scores(shared_address(s.q[warp_row]), shared_address(s.k[stage]), lane, weights);
+    rows.scores(shared_address(s.q[warp_row]), shared_address(s.k[at]), lane, weights);
     const bool is_cut = from + kTile > least + 1 || (p.window != 0 && from + p.window < most + 1);
 #pragma unroll
     for (uint32_t m = 0; m < kRowTiles; ++m)
@@ -298,35 +340,32 @@ __global__ void __launch_bounds__(32 * kWarps) attention_kernel(const __grid_con
     if (from + kTile > w.step_end) {  // nothing was ever written there, and zero times that may be NaN
       constexpr uint32_t kChunks = kHeadDim / 8;
       for (uint32_t i = (w.step_end - from) * kChunks + threadIdx.x; i < kTile * kChunks; i += blockDim.x)
-        reinterpret_cast<uint4*>(s.v[stage])[i] = make_uint4(0, 0, 0, 0);
+        reinterpret_cast<uint4*>(s.v[at])[i] = make_uint4(0, 0, 0, 0);
       __syncthreads();
     }
-    rows.add(shared_address(s.v[stage]), weights, lane);
+    rows.add(shared_address(s.v[at]), weights, lane);
     __syncthreads();
-    if (warp == 0 && tile + kStages < w.end) fetch_tile(p, s, kv_head, tile + kStages, stage, lane);
+    if (!C::kExpands && warp == 0 && tile + kStages < w.end) fetch_tile(p, s, kv_head, tile + kStages, stage, lane);
   }
   delay_stores();
   store_rows(p, rows, w, kv_head, static_cast<Out*>(p.out));
 }
 
-// f(T{}, head_dim as a constant) for a cache type and head size; false when there is no kernel.
+// f(C{}, head_dim as a constant) for a cache type and head size; false when there is no kernel.
 template <class F>
 bool visit_shape(DType type, uint64_t head_dim, F&& f) {
-  const auto with = [&](auto value) {
-    if (head_dim == 64) f(value, std::integral_constant<int, 64>{});
-    if (head_dim == 128) f(value, std::integral_constant<int, 128>{});
-    return head_dim == 64 || head_dim == 128;
-  };
-  if (type == DType::kF16) return with(__half{});
-  if (type == DType::kBF16) return with(__nv_bfloat16{});
-  return false;
+  if (head_dim != 64 && head_dim != 128) return false;
+  return visit_stored_cache(type, [&](auto cache) {
+    if (head_dim == 64) f(cache, std::integral_constant<int, 64>{});
+    if (head_dim == 128) f(cache, std::integral_constant<int, 128>{});
+  });
 }
 
-template <class T, int kHeadDim>
+template <class C, int kHeadDim>
 auto kernel_of(DType out_type) {
-  return out_type == DType::kF32   ? &attention_kernel<T, kHeadDim, float>
-         : out_type == DType::kF16 ? &attention_kernel<T, kHeadDim, __half>
-                                   : &attention_kernel<T, kHeadDim, __nv_bfloat16>;
+  return out_type == DType::kF32   ? &attention_kernel<C, kHeadDim, float>
+         : out_type == DType::kF16 ? &attention_kernel<C, kHeadDim, __half>
+                                   : &attention_kernel<C, kHeadDim, __nv_bfloat16>;
 }
 
 }  // namespace
@@ -336,11 +375,11 @@ bool prefill_attention_supports(DType cache_type, uint64_t head_dim) {
 }
 
 void prepare_prefill_attention(const DeviceShape& device) {
-  for (const DType type : {DType::kF16, DType::kBF16})
+  for (const DType type : {DType::kF16, DType::kBF16, DType::kF8_E4M3, DType::kQ8_0})
     for (const uint64_t head_dim : {64, 128})
-      visit_shape(type, head_dim, [&](auto value, auto dim) {
+      visit_shape(type, head_dim, [&](auto cache, auto dim) {
         for (const DType out : {DType::kF32, DType::kF16, DType::kBF16})
-          prepare_kernel(kernel_of<decltype(value), dim()>(out), device);
+          prepare_kernel(kernel_of<decltype(cache), dim()>(out), device);
       });
 }
 
@@ -348,11 +387,11 @@ void launch_prefill_attention(Queue& queue, DType cache_type, DType out_type, co
   const uint32_t n_kv = params.layout.n_kv_heads;
   const uint64_t tasks = uint64_t{params.n_tokens} * (params.n_heads + 2 * n_kv);
   const uint32_t rows = params.n_tokens * (params.n_heads / n_kv);
-  visit_shape(cache_type, params.layout.head_dim, [&](auto value, auto dim) {
-    using T = decltype(value);
-    launch_kernel(queue, &prepare_kernel<T, dim()>, dim3(static_cast<uint32_t>((tasks + 7) / 8)), 256, 0, params);
-    launch_kernel(queue, kernel_of<T, dim()>(out_type), dim3((rows + kRows - 1) / kRows, n_kv), 32 * kWarps,
-                  static_cast<uint32_t>(sizeof(Shared<T, dim()>)), params);
+  visit_shape(cache_type, params.layout.head_dim, [&](auto cache, auto dim) {
+    using C = decltype(cache);
+    launch_kernel(queue, &prepare_kernel<C, dim()>, dim3(static_cast<uint32_t>((tasks + 7) / 8)), 256, 0, params);
+    launch_kernel(queue, kernel_of<C, dim()>(out_type), dim3((rows + kRows - 1) / kRows, n_kv), 32 * kWarps,
+                  static_cast<uint32_t>(sizeof(Shared<C, dim()>)), params);
   });
 }
 

@@ -20,7 +20,7 @@ struct PrefillAttentionParams {
   void* k_cache = nullptr;  // of `layout`
   void* v_cache = nullptr;
   CacheLayout layout = {};
-  void* queries = nullptr;  // scratch, [n_tokens, n_heads * head_dim] of the cache's type
+  void* queries = nullptr;  // scratch, [n_tokens, n_heads * head_dim] of the type that its elements are read as
   void* out = nullptr;      // [n_tokens, n_heads * head_dim] of the type given to launch_prefill_attention
   RopeRows rows = {};
   bool apply_temperature = false;
@@ -31,7 +31,8 @@ struct PrefillAttentionParams {
 
 bool prefill_attention_supports(DType cache_type, uint64_t head_dim);
 void prepare_prefill_attention(const DeviceShape& device);
-// out_type: F32, F16 or BF16. Queries and softmax weights are rounded to the cache's type.
+// out_type: F32, F16 or BF16. Queries and softmax weights are rounded to the cache's type, to F16
+// beside 8-bit caches.
 void launch_prefill_attention(Queue& queue, DType cache_type, DType out_type, const PrefillAttentionParams& params);
 
 }  // namespace stretto::cuda

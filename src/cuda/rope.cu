@@ -1,8 +1,10 @@
 // Rotary embedding and cache writes: a block per token, threads over pairs or values. Bytes: each value in and out.
 
+#include "cuda/device/cache_format.cuh"
 #include "cuda/device/dependency.cuh"
 #include "cuda/device/store.cuh"
 #include "cuda/rope.h"
+#include "formats/cache_formats.h"
 
 namespace stretto::cuda {
 namespace {
@@ -58,6 +60,21 @@ __global__ void kv_append_kernel(KvAppendParams p) {
   }
 }
 
+// Warps over blocks of 32 values.
+__global__ void kv_append_q8_kernel(KvAppendParams p) {
+  trigger_dependents();
+  wait_for_inputs();
+  const uint32_t head_dim = p.layout.head_dim, width = p.layout.n_kv_heads * head_dim, lane = threadIdx.x % 32;
+  const uint32_t position = static_cast<uint32_t>(*p.position) + blockIdx.x;
+  const uint64_t from = uint64_t{blockIdx.x} * width;
+  for (uint32_t i = threadIdx.x; i < width; i += blockDim.x) {
+    const uint64_t head = p.layout.granule(i / head_dim, 0, Q8Cache::granule_bytes(head_dim));
+    const uint32_t block = i % head_dim / 32;
+    Q8Cache::append(static_cast<uint8_t*>(p.k_cache) + head, position, block, head_dim, p.k[from + i], true, lane);
+    Q8Cache::append(static_cast<uint8_t*>(p.v_cache) + head, position, block, head_dim, p.v[from + i], true, lane);
+  }
+}
+
 }  // namespace
 
 void launch_fill_rope(Queue& queue, uint32_t n_tokens, const FillRopeParams& params) {
@@ -69,9 +86,12 @@ void launch_rope(Queue& queue, uint32_t n_tokens, const RopeParams& params) {
 }
 
 void launch_kv_append(Queue& queue, uint32_t n_tokens, DType cache_type, const KvAppendParams& params) {
-  const auto kernel = cache_type == DType::kF32   ? &kv_append_kernel<float>
-                      : cache_type == DType::kF16 ? &kv_append_kernel<__half>
-                                                  : &kv_append_kernel<__nv_bfloat16>;
+  CHECK(is_cache_type(cache_type));
+  const auto kernel = cache_type == DType::kF32       ? &kv_append_kernel<float>
+                      : cache_type == DType::kF16     ? &kv_append_kernel<__half>
+                      : cache_type == DType::kBF16    ? &kv_append_kernel<__nv_bfloat16>
+                      : cache_type == DType::kF8_E4M3 ? &kv_append_kernel<__nv_fp8_e4m3>
+                                                      : &kv_append_q8_kernel;
   launch_kernel(queue, kernel, dim3(n_tokens), 256, 0, params);
 }
 

@@ -36,7 +36,7 @@ struct RopeParams {
 };
 void launch_rope(Queue& queue, uint32_t n_tokens, const RopeParams& params);
 
-// Row position + t of every head of the cache = x[t, :], rounded to the cache's type (F32, F16 or BF16).
+// Row position + t of every head of the cache = x[t, :], rounded to the cache's type (formats/cache_formats.h).
 struct KvAppendParams {
   const float* k = nullptr;
   const float* v = nullptr;

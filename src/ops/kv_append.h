@@ -1,6 +1,8 @@
 #pragma once
 // Writes the step's keys and values into the cache at their positions.
 //   k_cache[position[t], :] = k[t, :]       v_cache[position[t], :] = v[t, :]     (rounded to the cache's type)
+// The rounding of 8-bit types (formats/cache_formats.h) is part of the definition: F8_E4M3 without a scale, saturating,
+// to nearest even; Q8_0 in blocks of 32 along a head. That of wider types is an error like any other.
 
 #include "ops/types.h"
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "formats/cache_formats.h"
 #include "formats/formats.h"
 
 namespace stretto::oracle {
@@ -101,8 +102,14 @@ void interpret(Machine& m, const Rope& op) {
 
 void interpret(Machine& m, const KvAppend& op) {
   const auto append = [&](ValueId from, StateId to) {
-    const std::vector<double>& x = m.value(from);
-    std::copy(x.begin(), x.end(), m.state(to).begin() + static_cast<int64_t>(m.step.position * m.tables()[to].width));
+    const StateInfo& cache = m.tables()[to];
+    std::vector<double> x = m.value(from);
+    if (is_8_bit_cache_type(cache.type)) {
+      std::vector<float> rounded(x.begin(), x.end());
+      round_to_cache(cache.type, rounded.data(), rounded.size());
+      x.assign(rounded.begin(), rounded.end());
+    }
+    std::copy(x.begin(), x.end(), m.state(to).begin() + static_cast<int64_t>(m.step.position * cache.width));
   };
   append(op.k, op.k_cache);
   append(op.v, op.v_cache);

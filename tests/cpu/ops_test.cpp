@@ -2,9 +2,12 @@
 // that neither the number of threads nor the size of the steps changes a single bit.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdio>
 #include <map>
 
 #include "cpu/cpu_backend.h"
+#include "ops/attention_cases.h"
 #include "ops/cases.h"
 #include "ops/compare.h"
 #include "oracle/oracle_backend.h"
@@ -44,6 +47,18 @@ TEST_P(CpuOps, StepSizesDoNotChangeABit) {
   const auto backend = make_cpu_backend({.n_threads = 1, .isa = GetParam()});
   for (const OpCase& c : op_cases())
     EXPECT_EQ(run_case(in_single_tokens(c), *backend), run_case(c, *backend)) << c.name;
+}
+
+TEST_P(CpuOps, EightBitCachesPointTheSameWay) {
+  const auto backend = make_cpu_backend({.n_threads = 1, .isa = GetParam()});
+  std::map<std::string, double> least;
+  for (const CacheGate& gate : cache_gates()) {
+    const double found = cosine(run_case(gate.rounded, *backend), run_case(gate.exact, *make_oracle_backend()));
+    EXPECT_GE(found, CacheGate::kCosine) << gate.rounded.name;
+    double& smallest = least.try_emplace(gate.rounded.name.substr(gate.rounded.name.rfind('_') + 1), 1).first->second;
+    smallest = std::min(smallest, found);
+  }
+  for (const auto& [type, smallest] : least) std::printf("%s: least cosine %.6f\n", type.c_str(), smallest);
 }
 
 INSTANTIATE_TEST_SUITE_P(Isa, CpuOps, testing::ValuesIn(cpu_isas()), [](const auto& info) {

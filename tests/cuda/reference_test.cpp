@@ -44,6 +44,24 @@ TEST(CudaReference, LogitsTokenByTokenAndInChunks) {
   }
 }
 
+TEST(CudaReference, EightBitCaches) {
+  SKIP_WITHOUT_DEVICE();
+  const auto backend = make_cuda_backend({});
+  for (const ReferenceCase& c : dense_cases()) {
+    const Expected expected = read_expected(c);
+    for (const DType type : {DType::kQ8_0, DType::kF8_E4M3}) {
+      if (!takes_cache(c, type)) continue;
+      for (const uint64_t chunk : {uint64_t{1}, uint64_t{7}, uint64_t{0}}) {
+        const auto got = logits_of(c, *backend, expected.tokens, chunk, {.kv_type = type});
+        const double kl = median_kl(got, expected.logits, expected.vocab());
+        std::printf("%-24s cache %s chunk %d: median KL %.2e\n", c.name.c_str(), std::string(name(type)).c_str(),
+                    static_cast<int>(chunk), kl);
+        EXPECT_LE(kl, type == DType::kQ8_0 ? kQ8CacheMedianKl : kF8CacheMedianKl) << c.name << " chunk " << chunk;
+      }
+    }
+  }
+}
+
 TEST(CudaReference, GreedyTokens) {
   SKIP_WITHOUT_DEVICE();
   const auto backend = make_cuda_backend({});

@@ -59,6 +59,11 @@ const std::vector<ReferenceCase>& gguf_cases() {
   return kCases;
 }
 
+bool takes_cache(const ReferenceCase& c, DType type) {
+  const uint64_t head_dim = load_model(*open_checkpoint(c.model_path()), {}).spec.head_dim;
+  return head_dim % info(type).block_elements == 0;
+}
+
 Expected read_expected(const ReferenceCase& c) {
   const SafetensorsFile file = open_safetensors(c.expected_path());
   return {.tokens = read<int32_t>(file, "tokens"),

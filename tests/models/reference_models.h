@@ -20,6 +20,11 @@ struct ReferenceCase {
 const std::vector<ReferenceCase>& hf_cases();
 const std::vector<ReferenceCase>& gguf_cases();
 
+// Median KL of the logits beside an 8-bit cache.
+inline constexpr double kQ8CacheMedianKl = 1e-3, kF8CacheMedianKl = 1e-2;
+// Whether the blocks of a cache type divide the model's heads.
+bool takes_cache(const ReferenceCase& c, DType type);
+
 // Everything a reference file holds that the tests use.
 struct Expected {
   std::vector<int32_t> tokens;  // [T]

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdio>
 
 #include "cpu/cpu_backend.h"
 #include "models/reference_models.h"
@@ -78,6 +79,22 @@ TEST_P(Reference, CpuWithAnExactCacheOnlyRounds) {
   const Expected expected = read_expected(GetParam());
   const auto got = logits_of(GetParam(), *make_cpu_backend({}), expected.tokens, 7, {.kv_type = DType::kF32});
   EXPECT_LE(range_error(got, expected.logits), kCpuExactBound);
+}
+
+// What an 8-bit cache costs is reported; the bounds only catch a cache that is broken.
+TEST_P(Reference, CpuWithAnEightBitCache) {
+  const Expected expected = read_expected(GetParam());
+  for (const DType type : {DType::kQ8_0, DType::kF8_E4M3}) {
+    if (!takes_cache(GetParam(), type)) continue;
+    const ModelOptions options{.kv_type = type};
+    const auto whole = logits_of(GetParam(), *make_cpu_backend({}), expected.tokens, 0, options);
+    const double kl = median_kl(whole, expected.logits, expected.vocab());
+    std::printf("%-24s cache %s: median KL %.2e\n", GetParam().name.c_str(), std::string(name(type)).c_str(), kl);
+    EXPECT_LE(kl, type == DType::kQ8_0 ? kQ8CacheMedianKl : kF8CacheMedianKl);
+    EXPECT_EQ(logits_of(GetParam(), *make_cpu_backend({}), expected.tokens, 1, options), whole);
+    const auto oracle = logits_of(GetParam(), *make_oracle_backend(), expected.tokens, 0, options);
+    EXPECT_LE(median_kl(whole, oracle, expected.vocab()), kInt8MedianKl);
+  }
 }
 
 TEST_P(Reference, ChunksAgreeWithEachOther) {

@@ -1,9 +1,8 @@
 #include "ops/cases.h"
 
-#include <cmath>
-
 #include "formats/activation.h"
 #include "formats/formats.h"
+#include "ops/attention_cases.h"
 #include "ops/swap_cases.h"
 
 namespace stretto::test {
@@ -11,11 +10,8 @@ namespace {
 
 // Limits of the normalised mean square error against float64.
 constexpr double kElementwise = 1e-12;
-constexpr double kAttention = 1e-12;
 constexpr double kPlainProduct = 1e-11;   // float32 activations, weights read exactly
 constexpr double kIntegerProduct = 1e-4;  // activations rounded to 8 bits in blocks of 32
-constexpr double kRoundedF16 = 1e-6;      // a result that was rounded to binary16 on its way
-constexpr double kRoundedBF16 = 1e-4;
 
 constexpr DType kWeightTypes[] = {DType::kF32,  DType::kF16,    DType::kBF16,   DType::kQ4_0,
                                   DType::kQ4_1, DType::kQ5_0,   DType::kQ5_1,   DType::kQ8_0,
@@ -126,16 +122,6 @@ void add_fused_linear(Cases& out) {
   }
 }
 
-std::shared_ptr<RopeTable> rope_table(uint64_t n_pairs, double temperature_beta = 0) {
-  auto table = std::make_shared<RopeTable>();
-  for (uint64_t i = 0; i < n_pairs; ++i)
-    table->inv_freq.push_back(std::pow(10000.0, -static_cast<double>(i) / static_cast<double>(n_pairs)));
-  table->mscale = 1.19;
-  table->temperature_beta = temperature_beta;
-  table->temperature_context = 8;
-  return table;
-}
-
 void add_rope(Cases& out) {
   struct Shape {
     uint64_t head_dim, n_pairs, position;
@@ -172,75 +158,6 @@ void add_feed_forward(Cases& out) {
     b.emit(LinearAdd{.x = hidden, .w = b.weight(type, {kOut, kWidth}), .bias = {}, .residual = residual, .out = y});
     // Three rounded factors and one more.
     out.push_back(b.finish("feed_forward_" + std::string(name(type)), y, 4 * product_limit(type), {1, 2}));
-  }
-}
-
-struct AttentionShape {
-  std::string name;
-  uint64_t n_heads, n_kv_heads, head_dim, window;
-  std::vector<uint64_t> steps;
-};
-
-const std::vector<AttentionShape>& attention_shapes() {
-  static const std::vector<AttentionShape> shapes = {{"mha", 3, 3, 20, 0, {17, 1, 3}},
-                                                     {"gqa", 8, 2, 64, 0, {5, 1, 17, 1}},
-                                                     {"mqa", 7, 1, 33, 0, {3, 1}},
-                                                     {"wide", 4, 2, 256, 0, {2, 1, 1}},
-                                                     {"window", 4, 2, 32, 5, {17, 1, 3, 1}},
-                                                     {"long", 6, 2, 16, 0, {300, 1, 250, 3, 1}},
-                                                     {"long_window", 4, 2, 16, 290, {560, 1, 9, 2}},
-                                                     // two runs of a context that is split by 256 positions
-                                                     {"long_64", 8, 2, 64, 0, {15, 1, 1, 270, 1, 7, 1}},
-                                                     {"long_128", 6, 1, 128, 0, {270, 1, 14, 1}},
-                                                     {"window_128", 6, 2, 128, 275, {9, 1, 290, 1, 5, 1}}};
-  return shapes;
-}
-
-void add_attention(Cases& out) {
-  for (const AttentionShape& s : attention_shapes()) {
-    for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
-      const uint64_t kv_width = s.n_kv_heads * s.head_dim;
-      CaseBuilder b(1000);
-      const ValueId q = b.input(s.n_heads * s.head_dim), y = b.value(s.n_heads * s.head_dim);
-      const ValueId k = b.input(kv_width, type), v = b.input(kv_width, type);  // rounding to the cache is exact
-      const StateId k_cache = b.cache(type, kv_width), v_cache = b.cache(type, kv_width);
-      b.emit(KvAppend{.k = k, .v = v, .k_cache = k_cache, .v_cache = v_cache});
-      b.emit(Attention{.q = q,
-                       .k_cache = k_cache,
-                       .v_cache = v_cache,
-                       .out = y,
-                       .n_heads = s.n_heads,
-                       .n_kv_heads = s.n_kv_heads,
-                       .head_dim = s.head_dim,
-                       .scale = 0.3F,
-                       .window = s.window});
-      out.push_back(b.finish("attention_" + s.name + "_" + std::string(name(type)), y, kAttention, s.steps));
-    }
-    for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
-      const uint64_t q_width = s.n_heads * s.head_dim, kv_width = s.n_kv_heads * s.head_dim;
-      const bool norms = type != DType::kBF16;
-      CaseBuilder b(1100);
-      RopeAttention op{.q = b.input(q_width),
-                       .k = b.input(kv_width),
-                       .v = b.input(kv_width),
-                       .q_norm = {},
-                       .k_norm = {},
-                       .k_cache = b.cache(type, kv_width),
-                       .v_cache = b.cache(type, kv_width),
-                       .out = b.value(q_width),
-                       .rope = rope_table(s.head_dim / 2 - 1, norms ? 0 : 0.1),
-                       .n_heads = s.n_heads,
-                       .n_kv_heads = s.n_kv_heads,
-                       .head_dim = s.head_dim,
-                       .window = s.window,
-                       .scale = 0.2F,
-                       .eps = 1e-6F};
-      if (norms) op.q_norm = b.weight(DType::kF32, {s.head_dim});
-      if (norms) op.k_norm = b.weight(DType::kF32, {s.head_dim});
-      b.emit(op);
-      const double limit = type == DType::kF32 ? kAttention : type == DType::kF16 ? kRoundedF16 : kRoundedBF16;
-      out.push_back(b.finish("rope_attention_" + s.name + "_" + std::string(name(type)), op.out, limit, s.steps));
-    }
   }
 }
 
@@ -317,7 +234,7 @@ const std::vector<OpCase>& op_cases() {
     add_fused_linear(out);
     add_rope(out);
     add_feed_forward(out);
-    add_attention(out);
+    for (OpCase& c : attention_cases()) out.push_back(std::move(c));
     add_router(out);
     add_experts(out);
     add_swap_cases(out);

@@ -53,4 +53,15 @@ double nmse(const std::vector<float>& x, const std::vector<float>& reference) {
   return error == 0 ? 0 : error / size;
 }
 
+double cosine(const std::vector<float>& x, const std::vector<float>& reference) {
+  if (x.size() != reference.size()) return 0;
+  double product = 0, xx = 0, rr = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    product += static_cast<double>(x[i]) * reference[i];
+    xx += static_cast<double>(x[i]) * x[i];
+    rr += static_cast<double>(reference[i]) * reference[i];
+  }
+  return product / std::sqrt(xx * rr);
+}
+
 }  // namespace stretto::test

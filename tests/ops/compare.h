@@ -20,4 +20,7 @@ inline OpCase in_single_tokens(const OpCase& c) { return in_steps_of(c, 1); }
 // sum (x - reference)^2 / sum reference^2; infinite when anything is not finite.
 double nmse(const std::vector<float>& x, const std::vector<float>& reference);
 
+// x . reference / (|x| |reference|)
+double cosine(const std::vector<float>& x, const std::vector<float>& reference);
+
 }  // namespace stretto::test

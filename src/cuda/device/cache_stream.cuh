@@ -5,14 +5,13 @@
 
 #include "cuda/cache_layout.h"
 #include "cuda/device/async_copy.cuh"
+#include "cuda/device/cache_format.cuh"
 
 namespace stretto::cuda {
 
-template <uint32_t kRowBytes, uint32_t kEvery>
+template <uint32_t kStageBytes, uint32_t kEvery>
 class CacheStream {
  public:
-  static constexpr uint32_t kStageBytes = kCacheGranule * kRowBytes;
-
   // keys, values: the head's row 0. Granules first, first + kEvery, .. below end.
   __device__ CacheStream(uint8_t* ring, uint32_t n_stages, uint64_t* barriers, const uint8_t* keys,
                          const uint8_t* values, uint32_t first, uint32_t end)
@@ -88,6 +87,48 @@ class CacheStream {
   const uint32_t end_, n_stages_, lane_;
   uint32_t stage_ = 0, parity_ = 0;
   uint64_t policy_ = 0;
+};
+
+// The granules of a stream as the tensor cores read them: where they lie, or expanded into a buffer of the warp, so
+// that the stage goes back before anything is computed. `memory` of the warp: ring_bytes(n_stages).
+template <class C, int kHeadDim, uint32_t kEvery>
+class GranuleReader {
+ public:
+  static constexpr uint32_t kStageBytes = C::granule_bytes(kHeadDim);
+  static constexpr uint32_t kBufferBytes = C::kExpands ? kCacheGranule * kHeadDim * 2 : 0;
+  __host__ __device__ static constexpr uint32_t ring_bytes(uint32_t n_stages) {
+    return kBufferBytes + n_stages * kStageBytes;
+  }
+
+  __device__ GranuleReader(uint8_t* memory, uint32_t n_stages, uint64_t* barriers, const uint8_t* keys,
+                           const uint8_t* values, uint32_t first, uint32_t end)
+      : stream_(memory + kBufferBytes, n_stages, barriers, keys, values, first, end), buffer_(shared_address(memory)) {
+    stream_.prepare();
+    stream_.start();
+  }
+  // The shared address of the next half of a granule.
+  __device__ __forceinline__ uint32_t take(uint32_t lane) {
+    const uint32_t stored = stream_.acquire();
+    if constexpr (C::kExpands) {
+      expand_granule<C, kHeadDim>(stored, buffer_, lane);
+      stream_.release();  // and what the lanes have expanded is visible to the warp
+      return buffer_;
+    } else {
+      return stored;
+    }
+  }
+  // Gives the last one back; all lanes have read it.
+  __device__ __forceinline__ void give_back() {
+    if constexpr (C::kExpands) {
+      __syncwarp();
+    } else {
+      stream_.release();
+    }
+  }
+
+ private:
+  CacheStream<kStageBytes, kEvery> stream_;
+  const uint32_t buffer_;
 };
 
 }  // namespace stretto::cuda

@@ -3,6 +3,7 @@
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_fp8.h>
 
 #include <cstdint>
 
@@ -11,6 +12,9 @@ namespace stretto::cuda {
 __device__ __forceinline__ void store_as(float* to, float v) { *to = v; }
 __device__ __forceinline__ void store_as(__half* to, float v) { *to = __float2half_rn(v); }
 __device__ __forceinline__ void store_as(__nv_bfloat16* to, float v) { *to = __float2bfloat16_rn(v); }
+__device__ __forceinline__ void store_as(__nv_fp8_e4m3* to, float v) {
+  to->__x = __nv_cvt_float_to_fp8(v, __NV_SATFINITE, __NV_E4M3);
+}
 
 // Two and four neighbours; `to` is aligned to all of them.
 __device__ __forceinline__ void store_pair(float* to, float2 v) { *reinterpret_cast<float2*>(to) = v; }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
+
 namespace stretto {
 namespace {
 
@@ -38,6 +40,11 @@ StateId cache(Recorder& rec, const DecoderSpec& spec, int layer, char which, DTy
 }  // namespace
 
 ValueId attention_block(ModelReader& reader, const DecoderSpec& spec, int layer, ValueId x, DType kv_type) {
+  if (spec.head_dim % info(kv_type).block_elements != 0)
+    fail(ErrorKind::kUnsupported,
+         "a {} cache has blocks of {} elements, and this model's heads have {}: take another --cache-type (f8_e4m3, "
+         "f16)",
+         name(kv_type), info(kv_type).block_elements, spec.head_dim);
   Recorder& rec = reader.recorder();
   const uint64_t q_width = spec.n_heads * spec.head_dim, kv_width = spec.n_kv_heads * spec.head_dim;
 
