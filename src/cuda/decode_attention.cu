@@ -143,8 +143,7 @@ __device__ __forceinline__ void complete_granule(uint32_t half, const T* new_row
     if (row < first_new) continue;
     uint4 v = make_uint4(0, 0, 0, 0);
     if (row < n_valid) v = reinterpret_cast<const uint4*>(new_rows)[(at - first_new * kRowBytes) / 16];
-    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(half + at), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
-                 : "memory");
+    store_shared(half + at, v);
   }
   __syncwarp();
 }

@@ -246,6 +246,17 @@ TEST(Flags, LlamaCppsFlagsRunWithARemark) {
   EXPECT_NE(r.err.find("cache F16"), std::string::npos) << r.err;
 }
 
+TEST(Flags, CachesOfEightBits) {
+  for (const auto& [flag, type] : {std::pair("q8_0", "cache Q8_0"), std::pair("fp8", "cache F8_E4M3")}) {
+    const auto r = stretto({"run", demo_model(), "-ctk", flag, "-ctv", flag, "-p", "Once", "-n", "3", "-t", "2"});
+    EXPECT_EQ(r.exit_code, 0) << r.err;
+    EXPECT_NE(r.err.find(type), std::string::npos) << r.err;
+  }
+  const auto mixed = stretto({"run", demo_model(), "-ctk", "q8_0", "-ctv", "f16", "-p", "Once", "-n", "3"});
+  EXPECT_EQ(mixed.exit_code, 1);
+  EXPECT_NE(mixed.err.find("--cache-type f16"), std::string::npos) << mixed.err;
+}
+
 TEST(Flags, SwitchesWithoutValueDoNotEatTheNextFlag) {
   const auto r = stretto({"run", demo_model(), "-fa", "-p", "Once", "-n", "3", "--temp", "0", "-t", "2"});
   EXPECT_EQ(r.exit_code, 0) << r.err;

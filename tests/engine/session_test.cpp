@@ -149,6 +149,24 @@ TEST_F(SessionTest, TooLargeAContextIsRefusedWithTheLargestThatFits) {
   EXPECT_THROW(Engine(*checkpoint_, SmallBackend(1000), {}, silent()), Error);
 }
 
+// The largest context grows as a position's bytes shrink.
+TEST_F(SessionTest, ACacheOfEightBitsHoldsTwiceTheContext) {
+  const auto largest = [&](DType type) {
+    try {
+      Engine(*checkpoint_, SmallBackend(16 << 20), {.n_ctx = 1 << 20, .max_tokens = 8, .kv_type = type}, silent());
+    } catch (const Error& e) {
+      const std::string text = e.what();
+      return std::stoull(text.substr(text.find("(-c ") + 4));
+    }
+    return 0ULL;
+  };
+  const uint64_t f16 = largest(DType::kF16), f8 = largest(DType::kF8_E4M3);
+  EXPECT_GT(f16, 0U);
+  EXPECT_NEAR(static_cast<double>(f8), 2 * static_cast<double>(f16), 2);
+  EXPECT_NO_THROW(Engine(*checkpoint_, SmallBackend(16 << 20),
+                         {.n_ctx = f8, .max_tokens = 8, .kv_type = DType::kF8_E4M3}, silent()));
+}
+
 TEST_F(SessionTest, AContextBeyondTheModelsIsAWarning) {
   std::string lines;
   EngineLog log = silent();

@@ -65,7 +65,7 @@ struct F8Cache {
   __device__ __forceinline__ static uint2 expand(uint32_t codes, Scale) {
     const __half2_raw low = __nv_cvt_fp8x2_to_halfraw2(static_cast<__nv_fp8x2_storage_t>(codes & 0xffff), __NV_E4M3);
     const __half2_raw high = __nv_cvt_fp8x2_to_halfraw2(static_cast<__nv_fp8x2_storage_t>(codes >> 16), __NV_E4M3);
-    return {low.x | uint32_t{low.y} << 16, high.x | uint32_t{high.y} << 16};
+    return {*reinterpret_cast<const uint32_t*>(&low), *reinterpret_cast<const uint32_t*>(&high)};
   }
 };
 
@@ -113,11 +113,7 @@ struct Q8Cache {
 
   using Scale = __half2;
   __device__ __forceinline__ static Scale scale_of(uint32_t granule, uint32_t row, uint32_t d, uint32_t head_dim) {
-    uint16_t bits;
-    asm volatile("ld.shared.u16 %0, [%1];"
-                 : "=h"(bits)
-                 : "r"(granule + kCacheGranule * head_dim + (row * (head_dim / 32) + d / 32) * 2)
-                 : "memory");
+    const uint16_t bits = load_shared_u16(granule + kCacheGranule * head_dim + (row * (head_dim / 32) + d / 32) * 2);
     return __half2half2(__ushort_as_half(bits));
   }
   // 1024 + 128 + code is a binary16 whose low byte is code + 128: exact up to the product with the scale.
@@ -142,11 +138,7 @@ __device__ __forceinline__ void expand_granule(uint32_t from, uint32_t to, uint3
 #pragma unroll
   for (uint32_t i = 0; i < kPerRow / 2; ++i) {
     const uint32_t at = lane + 32 * i, row = at / kPerRow, chunk = at % kPerRow;
-    uint4 codes;
-    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(codes.x), "=r"(codes.y), "=r"(codes.z), "=r"(codes.w)
-                 : "r"(from + 16 * at)
-                 : "memory");
+    const uint4 codes = load_shared(from + 16 * at);
     const auto scale = C::scale_of(from, row, 16 * chunk, kHeadDim);
     const uint2 a = C::expand(codes.x, scale), b = C::expand(codes.y, scale), c = C::expand(codes.z, scale),
                 d = C::expand(codes.w, scale);
@@ -156,11 +148,7 @@ __device__ __forceinline__ void expand_granule(uint32_t from, uint32_t to, uint3
 #pragma unroll
     for (uint32_t k = 0; k < 2; ++k) {
       const uint32_t half = k ^ swapped;
-      const uint4 v = half == 0 ? first : second;
-      asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to + row * kRowBytes +
-                                                                    ((2 * chunk + half) ^ (row % 8)) * 16),
-                   "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
-                   : "memory");
+      store_shared(to + row * kRowBytes + ((2 * chunk + half) ^ (row % 8)) * 16, half == 0 ? first : second);
     }
   }
 }
