@@ -20,8 +20,9 @@ struct ReferenceCase {
 const std::vector<ReferenceCase>& hf_cases();
 const std::vector<ReferenceCase>& gguf_cases();
 
-// Median KL of the logits beside an 8-bit cache.
-inline constexpr double kQ8CacheMedianKl = 1e-3, kF8CacheMedianKl = 1e-2;
+// Median KL of the logits beside an 8-bit cache, of models with random weights: they have larger scores than trained
+// ones.
+inline constexpr double kQ8CacheMedianKl = 5e-3, kF8CacheMedianKl = 0.2;
 // Whether the blocks of a cache type divide the model's heads.
 bool takes_cache(const ReferenceCase& c, DType type);
 

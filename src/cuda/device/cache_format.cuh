@@ -131,25 +131,22 @@ struct Q8Cache {
 };
 
 // A granule by one warp, from shared memory as stored to shared memory as the tensor cores read it: rows of kHeadDim
-// Values whose chunks are permuted like those of a 16-bit cache.
+// Values whose chunks are permuted like those of a 16-bit cache. Eight neighbouring lanes take four chunks of an even
+// row and four of the next one, in long rows those of the other half: both reads and writes then meet every bank once.
 template <class C, int kHeadDim>
 __device__ __forceinline__ void expand_granule(uint32_t from, uint32_t to, uint32_t lane) {
   constexpr uint32_t kPerRow = kHeadDim / 16, kRowBytes = kHeadDim * 2;
+  static_assert(kPerRow == 4 || kPerRow == 8);
 #pragma unroll
   for (uint32_t i = 0; i < kPerRow / 2; ++i) {
-    const uint32_t at = lane + 32 * i, row = at / kPerRow, chunk = at % kPerRow;
-    const uint4 codes = load_shared(from + 16 * at);
+    const uint32_t at = lane + 32 * i, row = kPerRow == 4 ? at / 4 : at / 16 * 2 + at / 4 % 2;
+    const uint32_t chunk = at % 4 + (kPerRow == 4 ? 0 : (at / 4 + at / 8) % 2 * 4);
+    const uint4 codes = load_shared(from + row * kHeadDim + 16 * chunk);
     const auto scale = C::scale_of(from, row, 16 * chunk, kHeadDim);
     const uint2 a = C::expand(codes.x, scale), b = C::expand(codes.y, scale), c = C::expand(codes.z, scale),
                 d = C::expand(codes.w, scale);
-    // The right half of a long row is written in the other order, so that eight lanes meet eight different banks.
-    const uint32_t swapped = chunk / 4 % 2;
-    const uint4 first = {a.x, a.y, b.x, b.y}, second = {c.x, c.y, d.x, d.y};
-#pragma unroll
-    for (uint32_t k = 0; k < 2; ++k) {
-      const uint32_t half = k ^ swapped;
-      store_shared(to + row * kRowBytes + ((2 * chunk + half) ^ (row % 8)) * 16, half == 0 ? first : second);
-    }
+    store_shared(to + row * kRowBytes + (2 * chunk ^ row % 8) * 16, {a.x, a.y, b.x, b.y});
+    store_shared(to + row * kRowBytes + ((2 * chunk + 1) ^ row % 8) * 16, {c.x, c.y, d.x, d.y});
   }
 }
 
