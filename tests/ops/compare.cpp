@@ -24,6 +24,19 @@ std::vector<float> run_case(const OpCase& c, const Backend& backend) {
   return out;
 }
 
+std::vector<float> run_rewriting(const OpCase& c, const Backend& backend) {
+  const auto executable = backend.compile(c.program, options_of(c));
+  std::vector<float> out;
+  for (const CaseStep& s : c.steps) {
+    std::vector<int32_t> others(s.tokens.rbegin(), s.tokens.rend());
+    for (int32_t& token : others) token = (token + 5) % static_cast<int32_t>(CaseBuilder::kVocab);
+    executable->run({.tokens = others, .position = s.position, .outputs = s.outputs});
+    const auto result = executable->run({.tokens = s.tokens, .position = s.position, .outputs = s.outputs});
+    out.insert(out.end(), result.begin(), result.end());
+  }
+  return out;
+}
+
 OpCase in_steps_of(const OpCase& c, size_t n) {
   OpCase out = c;
   out.steps.clear();
