@@ -9,9 +9,11 @@
 
 namespace stretto::cuda {
 
-template <uint32_t kStageBytes, uint32_t kEvery>
+template <uint32_t kRowBytes, uint32_t kEvery>
 class CacheStream {
  public:
+  static constexpr uint32_t kStageBytes = kCacheGranule * kRowBytes;
+
   // keys, values: the head's row 0. Granules first, first + kEvery, .. below end.
   __device__ CacheStream(uint8_t* ring, uint32_t n_stages, uint64_t* barriers, const uint8_t* keys,
                          const uint8_t* values, uint32_t first, uint32_t end)
@@ -127,7 +129,7 @@ class GranuleReader {
   }
 
  private:
-  CacheStream<kStageBytes, kEvery> stream_;
+  CacheStream<kStageBytes / kCacheGranule, kEvery> stream_;
   const uint32_t buffer_;
 };
 
