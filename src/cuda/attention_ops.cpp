@@ -147,7 +147,7 @@ void plan(const RopeAttention& op, Planner& p) {
 }
 void tape(const RopeAttention& op, const Machine& m, StreamTape& t) {
   const DType type = m.tables()[op.k_cache].type;
-  const DecodeAttentionTuning tuning = tuning_of(op, m.device, m.choices.attention);
+  const DecodeAttentionTuning tuning = tuning_of(op, type, m.device, m.choices.attention);
   const uint64_t groups = decode_attention_scratch(u32(op.n_heads), u32(op.n_kv_heads), u32(op.head_dim), 1).n_arrived;
   if (!stream_attention_supports(type, op.head_dim) || groups > t.n_blocks || tuning.n_splits > t.n_blocks / groups) {
     t.problem = fmt::format("attention of {} heads of {} over a cache of {}", op.n_heads, op.head_dim, name(type));

@@ -47,7 +47,7 @@ TEST(CudaReference, LogitsTokenByTokenAndInChunks) {
 TEST(CudaReference, EightBitCaches) {
   SKIP_WITHOUT_DEVICE();
   const auto backend = make_cuda_backend({});
-  for (const ReferenceCase& c : dense_cases()) {
+  for (const ReferenceCase& c : all_cases()) {
     const Expected expected = read_expected(c);
     for (const DType type : {DType::kQ8_0, DType::kF8_E4M3}) {
       if (!takes_cache(c, type)) continue;
