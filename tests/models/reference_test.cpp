@@ -52,14 +52,20 @@ std::vector<float> recording_of(const ReferenceCase& c, const std::vector<int32_
   return swap_recording(c, *make_oracle_backend(), tokens, 32, {});
 }
 
+// With these decisions, if there are any; they must outlive the result.
+ModelOptions forcing(const std::vector<float>& recording, uint64_t n_tokens) {
+  ModelOptions options;
+  if (!recording.empty())
+    options.swap.forced = {DType::kF32, Shape{n_tokens, recording.size() / n_tokens},
+                           std::as_bytes(std::span(recording))};
+  return options;
+}
+
 TEST_P(Reference, CpuMatchesWholeAndInChunks) {
   const Expected expected = read_expected(GetParam());
   const std::string& name = GetParam().name;
   const std::vector<float> recording = recording_of(GetParam(), expected.tokens);
-  const uint64_t n = expected.tokens.size();
-  ModelOptions options;
-  if (!recording.empty())
-    options.swap.forced = {DType::kF32, Shape{n, recording.size() / n}, std::as_bytes(std::span(recording))};
+  const ModelOptions options = forcing(recording, expected.tokens.size());
   for (const std::string& isa : tuned_isas()) {
     for (const uint64_t chunk : {uint64_t{0}, uint64_t{1}, uint64_t{7}}) {
       const auto got = logits_of(GetParam(), *make_cpu_backend({.isa = isa}), expected.tokens, chunk, options);
@@ -84,9 +90,11 @@ TEST_P(Reference, CpuWithAnExactCacheOnlyRounds) {
 // What an 8-bit cache costs is reported; the bounds only catch a cache that is broken.
 TEST_P(Reference, CpuWithAnEightBitCache) {
   const Expected expected = read_expected(GetParam());
+  const std::vector<float> recording = recording_of(GetParam(), expected.tokens);
+  ModelOptions options = forcing(recording, expected.tokens.size());
   for (const DType type : {DType::kQ8_0, DType::kF8_E4M3}) {
     if (!takes_cache(GetParam(), type)) continue;
-    const ModelOptions options{.kv_type = type};
+    options.kv_type = type;
     const auto whole = logits_of(GetParam(), *make_cpu_backend({}), expected.tokens, 0, options);
     const double kl = median_kl(whole, expected.logits, expected.vocab());
     std::printf("%-24s cache %s: median KL %.2e\n", GetParam().name.c_str(), std::string(name(type)).c_str(), kl);
