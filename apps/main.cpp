@@ -50,7 +50,11 @@ int run_command_line(int argc, char** argv) {
     // CLI11 misses the subcommand before it looks at the word that should have been one.
     const bool unknown =
         named_command(app).get_name() == "stretto" && !words.empty() && !words.front().starts_with("-");
-    return report(unknown ? explain_unknown(words.front(), app) : std::string(e.what()) + " (stretto --help)",
+    if (unknown) return report(explain_unknown(words.front(), app), static_cast<int>(ErrorKind::kBadArgument));
+    const std::string command = named_command(app).get_name(), what = e.what();
+    // The model is the word behind the command; CLI11 calls it by its flag.
+    return report(fmt::format("{} ({}{} --help)", what == "--model is required" ? "a MODEL is required" : what,
+                              command == "stretto" ? "" : "stretto ", command),
                   static_cast<int>(ErrorKind::kBadArgument));
   } catch (const CLI::ParseError& e) {
     const std::string command = named_command(app).get_name();

@@ -23,7 +23,7 @@ struct EngineLog {
 };
 
 struct EngineOptions {
-  uint64_t n_ctx = 0;         // 0: the model's own context, or what fits into memory
+  uint64_t n_ctx = 0;       // 0: the model's own context, or what fits into memory
   uint64_t max_tokens = 0;  // largest step, 0: what the backend likes best
   uint64_t max_outputs = 1;
   int n_threads = 0;

@@ -120,6 +120,9 @@ TEST(Run, UnknownFlagsAndCommandsExitOne) {
   EXPECT_EQ(stretto(run_demo({"--frobnicate"})).exit_code, 1);
   EXPECT_EQ(stretto({"frobnicate"}).exit_code, 1);
   EXPECT_EQ(stretto({}).exit_code, 1);
+  const auto nameless = stretto({"run"});
+  EXPECT_EQ(nameless.exit_code, 1);
+  EXPECT_NE(nameless.err.find("a MODEL is required (stretto run --help)"), std::string::npos) << nameless.err;
   EXPECT_EQ(stretto({"--help"}).exit_code, 0);
   EXPECT_EQ(stretto({"run", "--help"}).exit_code, 0);
   EXPECT_EQ(stretto({"--version"}).exit_code, 0);
