@@ -7,7 +7,7 @@ namespace stretto::test {
 
 std::string little_endian(uint64_t value, int n_bytes) {
   std::string out;
-  for (int i = 0; i < n_bytes; ++i) out.push_back(static_cast<char>(value >> 8 * i));
+  for (int i = 0; i < n_bytes; ++i) out.push_back(i < 8 ? static_cast<char>(value >> 8 * i) : 0);
   return out;
 }
 
