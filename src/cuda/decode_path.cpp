@@ -27,7 +27,6 @@ void CudaExecutable::use_stream(bool wanted) {
   CHECK(!wanted || runner_);
   end_loop();
   streams_ = wanted;
-  if (!streams_ && how_.graph && !decode_) capture();
 }
 
 // The state that this leaves behind lies beyond every later step's begin.

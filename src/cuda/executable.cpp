@@ -224,7 +224,7 @@ void CudaExecutable::choose(const Choices& choices) {
   end_loop();
   tune();
   if (runner_) runner_->choose(choices.stream);
-  if (!streams_) capture();
+  capture();
 }
 
 // The first kernel of a step waits for everything before it, so that the kernels behind it may read the step's state

@@ -37,6 +37,21 @@ void prepare_kernel(void (*kernel)(Params), const DeviceShape& device) {
              "carve-out of a kernel");
 }
 
+// `attribute`, nullptr: none.
+template <class Params>
+void launch_with(Queue& queue, void (*kernel)(Params), dim3 grid, uint32_t threads, uint32_t shared_bytes,
+                 const Params& params, cudaLaunchAttribute* attribute) {
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = dim3(threads);
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = queue.stream;
+  config.attrs = attribute;
+  config.numAttrs = attribute != nullptr ? 1 : 0;
+  check_cuda(cudaLaunchKernelEx(&config, kernel, params), "kernel launch");
+  ++queue.n_launches;
+}
+
 // All blocks at once on the device, so that they may wait for each other; after everything before it has ended.
 template <class Params>
 void launch_cooperative_kernel(Queue& queue, void (*kernel)(Params), dim3 grid, uint32_t threads,
@@ -44,14 +59,7 @@ void launch_cooperative_kernel(Queue& queue, void (*kernel)(Params), dim3 grid, 
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeCooperative;
   attribute.val.cooperative = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = grid;
-  config.blockDim = dim3(threads);
-  config.stream = queue.stream;
-  config.attrs = &attribute;
-  config.numAttrs = 1;
-  check_cuda(cudaLaunchKernelEx(&config, kernel, params), "kernel launch");
-  ++queue.n_launches;
+  launch_with(queue, kernel, grid, threads, 0, params, &attribute);
 }
 
 template <class Params>
@@ -60,15 +68,7 @@ void launch_kernel(Queue& queue, void (*kernel)(Params), dim3 grid, uint32_t thr
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = grid;
-  config.blockDim = dim3(threads);
-  config.dynamicSmemBytes = shared_bytes;
-  config.stream = queue.stream;
-  config.attrs = &attribute;
-  config.numAttrs = queue.dependent ? 1 : 0;
-  check_cuda(cudaLaunchKernelEx(&config, kernel, params), "kernel launch");
-  ++queue.n_launches;
+  launch_with(queue, kernel, grid, threads, shared_bytes, params, queue.dependent ? &attribute : nullptr);
 }
 
 }  // namespace stretto::cuda

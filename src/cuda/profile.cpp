@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <deque>
+#include <utility>
 
 #include "cuda/executable.h"
 #include "cuda/stopwatch.h"
@@ -48,10 +49,12 @@ std::optional<double> CudaExecutable::device_us_per_token(int32_t token, uint64_
   const Stopwatch watch;
   begin_decode(token, position);
   run_loop_step();  // not timed: the others begin behind it, without the host
+  const uint64_t first = n_launched_, wanted = static_cast<uint64_t>(n_steps);
+  if (first >= wanted) return std::nullopt;  // the persistent stream runs several tokens at once
   const double us = watch.us(stream_.get(), [&] {
-    for (int i = 1; i < n_steps; ++i) run_loop_step();
+    while (n_launched_ < wanted) run_loop_step();
   });
-  return us / std::max(1, n_steps - 1);
+  return us / static_cast<double>(n_launched_ - first);
 }
 
 // By the host's clock, the first token left out: it waits for the start of the loop.
@@ -112,6 +115,9 @@ std::optional<Profile> CudaExecutable::profile(const ProfileOptions& options) {
     v.ops = !alone;
     v.choice = alone;
   }
+  // What is taken apart are the kernels of the graph, so the whole token is theirs too.
+  end_loop();
+  const bool streams = std::exchange(streams_, false);
   std::vector<double> host_us, device_us;
   for (int round = -1; round < options.n_rounds; ++round) {  // the first one warms up
     for (Variant& v : variants) {
@@ -126,6 +132,7 @@ std::optional<Profile> CudaExecutable::profile(const ProfileOptions& options) {
     host_us.push_back(host);
   }
   stop_decode();
+  streams_ = streams;
   Profile p{.method = how_.graph ? kGraphMethod : kEagerMethod, .roles = {}};
   p.token_us = median(host_us);
   p.device_us = median(device_us);
