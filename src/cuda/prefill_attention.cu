@@ -335,7 +335,9 @@ __global__ void __launch_bounds__(32 * kWarps) attention_kernel(const __grid_con
         }
         rows.weigh(weights[m], static_cast<int>(m), h);
       }
-    while (!is_complete(shared_address(&s.v_barrier[stage]), parity)) {
+    if constexpr (!C::kExpands) {  // else it was waited for, and is of the next use already
+      while (!is_complete(shared_address(&s.v_barrier[stage]), parity)) {
+      }
     }
     if (from + kTile > w.step_end) {  // nothing was ever written there, and zero times that may be NaN
       constexpr uint32_t kChunks = kHeadDim / 8;
