@@ -170,7 +170,7 @@ __device__ __forceinline__ void store_row(const GemvParams& p, uint32_t t, uint3
   for (int i = 0; i < 3; ++i) {
     const GemvPart& part = p.part[i];
     if (row < part.n_rows) {
-      if (part.bias != nullptr) y += part.bias[row];
+      if (part.bias != nullptr) y = __fadd_rn(y, part.bias[row]);
       part.out[uint64_t{t} * part.n_rows + row] = y;
       return;
     }
@@ -216,8 +216,9 @@ __device__ __forceinline__ void store_gate_up(const GemvParams& p, const GemvInp
     const uint32_t o = 2 * first_group + i, gate_row = 4 * (i / 2) + i % 2;
     if (o >= p.part[0].n_rows) return;
     const float factor = kTokens == 1 ? first_factor : norm_factor<kMostWarps>(p, in, t);
-    const float gate = s.total(t, gate_row) * factor + (p.part[0].bias != nullptr ? p.part[0].bias[o] : 0);
-    const float up = s.total(t, gate_row + 2) * factor + (p.part[1].bias != nullptr ? p.part[1].bias[o] : 0);
+    // By name, lest kernels for one token and for several round differently.
+    const float gate = __fmaf_rn(s.total(t, gate_row), factor, p.part[0].bias != nullptr ? p.part[0].bias[o] : 0);
+    const float up = __fmaf_rn(s.total(t, gate_row + 2), factor, p.part[1].bias != nullptr ? p.part[1].bias[o] : 0);
     const float y = activate(p.act, gate) * up;
     if (p.out_quantized.codes != nullptr) {  // whole warps: o runs over whole blocks
       quantize_one(p.out_quantized.row(t, p.part[0].n_rows), o, y);
@@ -239,7 +240,7 @@ __device__ __forceinline__ void store_plain(const GemvParams& p, const GemvInput
       residual = p.residual[uint64_t{t} * p.part[0].n_rows + row];
     is_first = false;
     const float factor = kTokens == 1 ? first_factor : norm_factor<kMostWarps>(p, in, t);
-    store_row(p, t, row, s.total(t, i) * factor + residual);
+    store_row(p, t, row, __fmaf_rn(s.total(t, i), factor, residual));
   });
 }
 
