@@ -47,13 +47,15 @@ DecodeAttentionParams attention_params(const RopeAttention& op, const Machine& m
           .n_arrived = m.n_arrived,
           .n_splits = tuning.n_splits,
           .min_granules = tuning.min_granules,
-          .n_stages = tuning.n_stages};
+          .n_stages = tuning.n_stages,
+          .n_early_stages = tuning.n_early_stages};
 }
 
 // Up to kMaxGemvRows tokens with the kernel of one.
 void run_few(const RopeAttention& op, Machine& m) {
   static_assert(kMaxGemvRows <= kMaxAttentionTokens);
-  launch_decode_attention(m.queue, m.tables()[op.k_cache].type, u32(m.n_tokens), attention_params(op, m));
+  launch_decode_attention(m.queue, m.tables()[op.k_cache].type, u32(m.n_tokens), m.device.n_sm,
+                          attention_params(op, m));
 }
 
 void run_many(const RopeAttention& op, Machine& m) {

@@ -10,11 +10,11 @@
 #include <algorithm>
 
 #include "cuda/decode_attention.h"
+#include "cuda/device/attention_join.cuh"
 #include "cuda/device/cache_stream.cuh"
 #include "cuda/device/dependency.cuh"
 #include "cuda/device/head_softmax.cuh"
 #include "cuda/device/lane_head.cuh"
-#include "cuda/device/quantize.cuh"
 #include "cuda/device/store.cuh"
 
 namespace stretto::cuda {
@@ -173,69 +173,6 @@ __device__ __forceinline__ float4 join_warps(const S& s, const uint8_t* rings, u
   return y;
 }
 
-// Four dimensions of the token's result at `at`; all lanes of a warp call, those with `store` have something to write.
-__device__ __forceinline__ void store_result(const DecodeAttentionParams& p, uint64_t at, float4 y, float sum,
-                                             bool store) {
-  const float scale = 1 / sum;
-  y = make_float4(y.x * scale, y.y * scale, y.z * scale, y.w * scale);
-  const uint64_t width = uint64_t{p.n_heads} * p.head_dim;
-  if (p.out_quantized.codes != nullptr) {
-    const QuantizedVector out = p.out_quantized.row(blockIdx.z, width);
-    quantize_four(out.codes + at, out.scales + at / 32, y, store);
-  } else if (store) {
-    *reinterpret_cast<float4*>(p.out + blockIdx.z * width + at) = y;
-  }
-}
-
-// Partial results lie as [group of heads][run][head][top, sum, nothing, nothing, head_dim values].
-template <int kHeadDim>
-__device__ __forceinline__ float* partial_of(const DecodeAttentionParams& p, uint32_t run, uint32_t head) {
-  const uint64_t group = blockIdx.z * gridDim.x + blockIdx.x;
-  return p.partial + ((group * p.n_splits + run) * kHeadsPerBlock + head) * (kHeadDim + 4);
-}
-
-// The result of all heads of the group from the partial results, by the whole block: threads take four dimensions of a
-// head and every n_teams-th run, all their loads independent.
-template <int kHeadDim>
-__device__ __forceinline__ void join_runs(const DecodeAttentionParams& p, uint32_t n_runs, uint32_t n_heads,
-                                          uint64_t at, uint8_t* memory, float* sums) {
-  auto* const acc = reinterpret_cast<float4*>(memory);
-  auto* const weight = reinterpret_cast<float*>(memory + 32 * kWarps * sizeof(float4));
-  const uint32_t n_quads = n_heads * kHeadDim / 4, n_teams = 32 * kWarps / n_quads;
-  const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  if (warp < n_heads) {  // a warp per head: what each run counts
-    float top = kLowestScore, sum = 0;
-    for (uint32_t r = lane; r < n_runs; r += 32) top = fmaxf(top, __ldcg(partial_of<kHeadDim>(p, r, warp)));
-    top = warp_max(top);
-    for (uint32_t r = lane; r < n_runs; r += 32) {
-      const float2 part = __ldcg(reinterpret_cast<const float2*>(partial_of<kHeadDim>(p, r, warp)));
-      const float f = exp2f(part.x - top);
-      weight[warp * n_runs + r] = f;
-      sum += f * part.y;
-    }
-    sum = warp_sum(sum);
-    if (lane == 0) sums[warp] = sum;
-  }
-  __syncthreads();
-  const uint32_t quad = threadIdx.x % n_quads, team = threadIdx.x / n_quads, head = quad / (kHeadDim / 4);
-  float4 y = make_float4(0, 0, 0, 0);
-#pragma unroll 8
-  for (uint32_t r = team; r < n_runs; r += n_teams) {
-    if (team >= n_teams) break;
-    const float* part = partial_of<kHeadDim>(p, r, head) + 4 + quad % (kHeadDim / 4) * 4;
-    const float4 v = __ldcg(reinterpret_cast<const float4*>(part));
-    const float f = weight[head * n_runs + r];
-    y = make_float4(y.x + f * v.x, y.y + f * v.y, y.z + f * v.z, y.w + f * v.w);
-  }
-  acc[threadIdx.x] = y;
-  __syncthreads();
-  for (uint32_t t = 1; team == 0 && t < n_teams; ++t) {
-    const float4 v = acc[t * n_quads + quad];
-    y = make_float4(y.x + v.x, y.y + v.y, y.z + v.z, y.w + v.w);
-  }
-  store_result(p, at + 4 * quad, y, sums[min(head, n_heads - 1)], team == 0);
-}
-
 template <class C, int kHeadDim, uint32_t kTokens>
 __global__ void __launch_bounds__(32 * kWarps, 2)
     decode_attention_kernel(const __grid_constant__ DecodeAttentionParams p) {
@@ -258,8 +195,12 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
   Reader<C, kHeadDim> reader(rings + warp * ring_bytes, p.n_stages, s.barriers[warp],
                              static_cast<const uint8_t*>(p.k_cache) + begin,
                              static_cast<const uint8_t*>(p.v_cache) + begin, run.begin + warp, run.end);
+  // More under way before the wait would delay what the kernel in front of this one still reads.
+  const uint32_t n_early = min(p.n_early_stages, p.n_stages);
+  reader.start(0, n_early);
   const LaneValues<kHeadDim> norm = load_norm<kHeadDim>(warp < n_heads ? p.q_norm : p.k_norm, lane);
   wait_for_inputs();
+  reader.start(n_early, p.n_stages);
   prepare_heads<C>(p, s, norm, first_head, n_heads, kv_head, run.end * kCacheGranule > first_new,
                    in_kv == 0 && run.owns_new);
   __syncthreads();
@@ -303,15 +244,7 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
     *reinterpret_cast<float4*>(part + 4 + d) = y;
     if (d == 0) *reinterpret_cast<float2*>(part) = top_and_sum;
   }
-  __threadfence();
-  __syncthreads();
-  uint32_t* const n_arrived = p.n_arrived + t * gridDim.x + blockIdx.x;
-  if (threadIdx.x == 0) s.is_last = atomicAdd(n_arrived, 1) + 1 == run.n_active;
-  __syncthreads();
-  if (!s.is_last) return;
-  if (threadIdx.x == 0) *n_arrived = 0;
-  __threadfence();
-  join_runs<kHeadDim>(p, run.n_active, n_heads, at, rings, s.sum[0]);
+  join_runs<kHeadDim>(p, run.n_active, n_heads, at, kWarps, s.is_last);
 }
 
 template <class C, int kHeadDim>
@@ -344,18 +277,19 @@ DecodeAttentionTuning tune_decode_attention(DType cache_type, uint32_t n_heads, 
                                             const DeviceShape& device, const DecodeAttentionChoice& choice) {
   DecodeAttentionTuning t;
   const uint32_t blocks = device.n_sm * std::max(1U, choice.blocks_per_sm);
-  // The last block keeps a weight per run and head in shared memory.
-  constexpr uint32_t kMostSplits = 128, kMinGranules = 16;
-  t.n_splits = std::clamp(blocks / n_head_groups(n_heads, n_kv_heads), 1U, kMostSplits);
-  // Bytes of a warp's ring, measured with 16-bit caches: at each head size the next larger or smaller ring is slower.
+  constexpr uint32_t kMinGranules = 16;
+  t.n_splits = std::clamp(blocks / n_head_groups(n_heads, n_kv_heads), 1U, kMostAttentionSplits);
+  if (t.n_splits > 32) t.n_splits = t.n_splits / 32 * 32;  // whole rounds of loads where they are joined
+  // Bytes of a warp's ring, measured with 16-bit caches: four stages are better than any other number from 2 to 6.
   // Devices with 100 KB of shared memory take less.
-  constexpr uint32_t kStaticBytes = 17 << 10;
-  const uint32_t most = std::min((head_dim == 64 ? 4 : 3) * kCacheGranule * head_dim * 2,
-                                 (device.shared_bytes_per_block - kStaticBytes) / kWarps);
+  constexpr uint32_t kStaticBytes = 17 << 10, kStages = 4;
+  const uint32_t fits = (device.shared_bytes_per_block - kStaticBytes) / kWarps;
+  const uint32_t most = std::min(kStages * kCacheGranule * head_dim * 2, fits);
   visit_kernel(cache_type, head_dim, [&](auto kernel) {
-    t.n_stages = kMaxStages;
-    while (t.n_stages > 2 && kernel.ring_bytes(t.n_stages) > most) --t.n_stages;
+    t.n_stages = choice.n_stages != 0 ? std::min(choice.n_stages, kMaxStages) : kMaxStages;
+    while (t.n_stages > 2 && kernel.ring_bytes(t.n_stages) > (choice.n_stages != 0 ? fits : most)) --t.n_stages;
   });
+  t.n_early_stages = choice.n_early_stages != 0 ? choice.n_early_stages : std::max(2U, t.n_stages - 1);
   t.min_granules = choice.min_granules != 0 ? choice.min_granules : kMinGranules;
   return t;
 }
@@ -377,8 +311,10 @@ void prepare_decode_attention(const DeviceShape& device) {
         visit_kernel(type, head_dim, [&](auto kernel) { prepare_kernel(kernel.get(several), device); });
 }
 
-void launch_decode_attention(Queue& queue, DType cache_type, uint32_t n_tokens, const DecodeAttentionParams& params) {
+void launch_decode_attention(Queue& queue, DType cache_type, uint32_t n_tokens, uint32_t n_sm,
+                             DecodeAttentionParams params) {
   const dim3 grid(n_head_groups(params.n_heads, params.n_kv_heads), params.n_splits, n_tokens);
+  params.waits = grid.x * grid.y * grid.z <= n_sm;  // an SM has room for one block at least
   visit_kernel(cache_type, params.head_dim, [&](auto kernel) {
     launch_kernel(queue, kernel.get(n_tokens > 1), grid, 32 * kWarps, kWarps * kernel.ring_bytes(params.n_stages),
                   params);

@@ -11,6 +11,7 @@
 namespace stretto::cuda {
 
 inline constexpr uint32_t kMaxAttentionTokens = 8;
+inline constexpr uint32_t kMostAttentionSplits = 128;
 
 struct DecodeAttentionParams {
   const float* q = nullptr;  // [tokens, n_heads * head_dim], before norm and rotation
@@ -32,16 +33,18 @@ struct DecodeAttentionParams {
   float* partial = nullptr;
   uint32_t* n_arrived = nullptr;  // zero between launches
   uint32_t n_splits = 1, min_granules = 1;
-  uint32_t n_stages = 2;  // of a warp's ring
+  uint32_t n_stages = 2, n_early_stages = 2;  // of a warp's ring, and those that are filled before the wait
+  bool waits = false;  // all blocks of the launch are on the device at once, so they may wait for each other
 };
 
 struct DecodeAttentionTuning {
   uint32_t n_splits = 1;      // most blocks that share one group of heads
   uint32_t min_granules = 1;  // of positions, below which a split is not worth its combination
   uint32_t n_stages = 2;      // of a warp's ring
+  uint32_t n_early_stages = 2;
 };
 struct DecodeAttentionChoice {
-  uint32_t blocks_per_sm = 0, min_granules = 0;
+  uint32_t blocks_per_sm = 0, min_granules = 0, n_stages = 0, n_early_stages = 0;
 };
 DecodeAttentionTuning tune_decode_attention(DType cache_type, uint32_t n_heads, uint32_t n_kv_heads, uint32_t head_dim,
                                             const DeviceShape& device, const DecodeAttentionChoice& choice);
@@ -56,6 +59,7 @@ DecodeAttentionScratch decode_attention_scratch(uint32_t n_heads, uint32_t n_kv_
 bool decode_attention_supports(DType cache_type, uint64_t head_dim);
 void prepare_decode_attention(const DeviceShape& device);
 // The result of a token has the same bits however many share its launch.
-void launch_decode_attention(Queue& queue, DType cache_type, uint32_t n_tokens, const DecodeAttentionParams& params);
+void launch_decode_attention(Queue& queue, DType cache_type, uint32_t n_tokens, uint32_t n_sm,
+                             DecodeAttentionParams params);
 
 }  // namespace stretto::cuda

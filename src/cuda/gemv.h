@@ -28,6 +28,7 @@ struct GemvTuning {
 // What a caller may fix instead of tune(): zeros leave the choice. For measurements.
 struct GemvChoice {
   uint32_t n_warps = 0, blocks_per_sm = 0, stage_bytes = 0, ring_bytes = 0;
+  uint32_t ahead_bytes = 0;       // of NextWeights per SM
   bool beside_attention = false;  // not a choice: leave room on the SM for attention
 };
 
@@ -40,6 +41,14 @@ struct GemvPart {
   float* out = nullptr;         // [n_tokens, n_rows]
   const float* bias = nullptr;  // nullptr: none
   uint32_t n_rows = 0;
+};
+
+// What a launch fetches into the second-level cache when it has started its own last copies: the first bytes of each of
+// the n_pieces runs in which the warps of the next launch will read its matrix.
+struct NextWeights {
+  const uint8_t* data = nullptr;  // nullptr: nothing
+  uint64_t stride = 0;            // from piece to piece, a multiple of 16 as `bytes` is
+  uint32_t n_pieces = 0, bytes = 0;
 };
 
 // out = finish(W f(x)) for every token, f being the norm, where there is one. The result of a token has the same bits
@@ -62,9 +71,12 @@ struct GemvParams {
   QuantizedVector out_quantized = {};  // of gate_up, instead of part[0].out; that of the first token
   uint32_t run_groups = 1;
   uint32_t units_per_stage = 0, n_stages = 0;
+  NextWeights next[2] = {};
 };
 
 bool gemv_supports(DType type);
+// Bytes per SM of NextWeights for a launch over a matrix of this type.
+uint32_t gemv_ahead_bytes(DType type, const GemvChoice& choice);
 void prepare_gemv(const DeviceShape& device);
 // Fills the geometry of `params` from shape and tuning.
 void launch_gemv(Queue& queue, const PackedShape& shape, const GemvTuning& tuning, GemvParams params);

@@ -175,6 +175,27 @@ void for_each_launch(const Matrix& matrix, bool with_norm, uint64_t rows, const 
   for (uint64_t r = 0; r < rows; r += most) f(r, std::min(most, rows - r));
 }
 
+// The first bytes of the next matrix, and of one with the same input that follows it.
+void set_next(const Matrix& matrix, const Machine& m, GemvParams& params) {
+  const uint32_t wanted = gemv_ahead_bytes(matrix.shape.type, m.choices.of(matrix));
+  if (wanted == 0 || matrix.next == nullptr) return;
+  const Matrix* const next[] = {matrix.next, matrix.next->next};
+  const bool pair = next[0]->role == next[1]->role && next[0] != &matrix && next[1] != &matrix;
+  double bytes = 0;
+  for (int i = 0; i < (pair ? 2 : 1); ++i) bytes += static_cast<double>(next[i]->shape.bytes());
+  for (int i = 0; i < (pair ? 2 : 1); ++i) {
+    const GemvTuning& tuning = next[i]->run_groups > 1 ? next[i]->normed[0] : next[i]->plain[0];
+    NextWeights& to = params.next[i];
+    to.data = next[i]->data;
+    to.n_pieces = tuning.n_blocks * tuning.n_warps;
+    to.stride = next[i]->shape.bytes() / to.n_pieces / 16 * 16;
+    const double share = static_cast<double>(next[i]->shape.bytes()) / bytes;
+    const auto of_piece = static_cast<uint64_t>(share * wanted * m.device.n_sm / to.n_pieces);
+    to.bytes = u32(std::min(of_piece / 16 * 16, to.stride));
+    if (to.bytes == 0) to = {};
+  }
+}
+
 // Rows r .. r + n of a product.
 GemvParams row_params(const Product& product, const Matrix& matrix, uint64_t r, uint64_t n, const Machine& m) {
   GemvParams params{.weights = matrix.data,
@@ -189,6 +210,7 @@ GemvParams row_params(const Product& product, const Matrix& matrix, uint64_t r, 
     params.part[i] = {m.value(part.out) + r * width, m.vector(part.bias), u32(width)};
     if (product.residual) params.residual = m.value(product.residual) + r * width;
   }
+  set_next(matrix, m, params);
   return params;
 }
 
@@ -204,6 +226,7 @@ GemvParams gate_up_params(const NormGateUp& op, const Matrix& matrix, uint64_t r
                     .out_quantized = m.quantized_row(op.out, r)};
   params.part[0] = {m.value(op.out) + r * width, m.vector(op.b_gate), u32(width)};
   params.part[1] = {nullptr, m.vector(op.b_up), 0};
+  set_next(matrix, m, params);
   return params;
 }
 
@@ -226,8 +249,10 @@ void tape_product(const Product& product, const Machine& m, StreamTape& t) {
 void run_pair(const Product& first, const Product& second, Machine& m) {
   const Matrix &a = m.matrix(first.key()), &b = m.matrix(second.key());
   const GemvPairTuning tuning = tune_gemv_pair(a.shape, b.shape, bool{first.norm}, m.device, m.choices.of(a));
-  launch_gemv_pair(m.queue, a.shape, b.shape, tuning,
-                   {.first = row_params(first, a, 0, 1, m), .second = row_params(second, b, 0, 1, m)});
+  GemvPairParams params{.first = row_params(first, a, 0, 1, m), .second = row_params(second, b, 0, 1, m)};
+  std::ranges::copy(params.second.next, params.first.next);  // the first matrix has most of the blocks
+  std::ranges::fill(params.second.next, NextWeights{});
+  launch_gemv_pair(m.queue, a.shape, b.shape, tuning, params);
 }
 
 }  // namespace

@@ -67,6 +67,7 @@ struct Matrix {
   uint32_t run_groups = 1;
   bool beside_attention = false;  // the kernel before it is attention
   std::string role = {};
+  const Matrix* next = nullptr;  // that the program multiplies with after this one, the first one after the last
   // Per number of tokens (kGemvTokens), as far as they fit.
   std::array<GemvTuning, kGemvTokens.size()> plain, normed;
   size_t n_plain = 0, n_normed = 0;

@@ -138,6 +138,7 @@ DeviceArena upload_weights(const Planner& planner, int n_threads, Machine& m) {
   DeviceArena arena(bytes, "weights");
   Cursor cursor(arena.data());
   Uploader uploader(n_threads, std::min(kMaxBufferBytes, std::max<uint64_t>(bytes, 1)));
+  std::vector<Matrix*> in_order;
   for (const auto& [key, run_groups, beside_attention, is_dense, role] : planner.matrices) {
     const PackedShape shape = matrix_shape(key, t);
     std::byte* const to = cursor.take(shape.bytes());
@@ -154,11 +155,14 @@ DeviceArena upload_weights(const Planner& planner, int n_threads, Machine& m) {
                        .run_groups = run_groups,
                        .beside_attention = beside_attention,
                        .role = role,
+                       .next = nullptr,
                        .plain = {},
                        .normed = {},
                        .n_plain = 0,
                        .n_normed = 0};
+    if (!key.experts) in_order.push_back(&m.matrices[key]);
   }
+  for (size_t i = 0; i < in_order.size(); ++i) in_order[i]->next = in_order[(i + 1) % in_order.size()];
   m.vectors.resize(t.weights.size());
   for (size_t i = 0; i < t.weights.size(); ++i) {
     if (!planner.vectors[i]) continue;

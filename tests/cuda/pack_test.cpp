@@ -123,12 +123,13 @@ TEST(Tune, AChoiceOverridesWhatItNames) {
 TEST(Tune, AttentionSplitsTheContextOverTheDevice) {
   const DecodeAttentionTuning t = tune_decode_attention(DType::kF16, 32, 8, 128, kH100, {});
   EXPECT_GE((t.n_splits + 1) * 8, kH100.n_sm);
-  EXPECT_EQ(t.n_stages, 3u);
+  EXPECT_EQ(t.n_stages, 4u);
+  EXPECT_EQ(t.n_early_stages, 3u);
   constexpr DeviceShape kSmall{.n_sm = 128, .shared_bytes_per_sm = 100 << 10, .shared_bytes_per_block = 99 << 10};
   EXPECT_EQ(tune_decode_attention(DType::kF16, 32, 8, 128, kSmall, {}).n_stages, 2u);
   // In the same memory, beside the granule that is expanded.
-  EXPECT_EQ(tune_decode_attention(DType::kF8_E4M3, 32, 8, 128, kH100, {}).n_stages, 4u);
-  EXPECT_EQ(tune_decode_attention(DType::kQ8_0, 32, 8, 128, kH100, {}).n_stages, 3u);
+  EXPECT_EQ(tune_decode_attention(DType::kF8_E4M3, 32, 8, 128, kH100, {}).n_stages, 6u);
+  EXPECT_EQ(tune_decode_attention(DType::kQ8_0, 32, 8, 128, kH100, {}).n_stages, 5u);
   EXPECT_EQ(tune_decode_attention(DType::kF8_E4M3, 32, 8, 64, kH100, {}).n_stages, 6u);
   EXPECT_FALSE(decode_attention_supports(DType::kF16, 96));
   EXPECT_TRUE(decode_attention_supports(DType::kBF16, 128));

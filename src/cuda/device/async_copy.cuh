@@ -69,6 +69,13 @@ __device__ __forceinline__ bool is_complete_now(uint32_t barrier, uint32_t parit
   return done != 0;
 }
 
+// Fetches into the second-level cache, from sm_90 on; by one lane, `from` and `bytes` are multiples of 16.
+__device__ __forceinline__ void prefetch_async(const uint8_t* from, uint32_t bytes) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+#endif
+}
+
 // For data that is read once: leave what else is in the L2 cache.
 __device__ __forceinline__ uint64_t read_once_policy() {
   uint64_t policy = 0;

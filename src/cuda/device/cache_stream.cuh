@@ -48,9 +48,11 @@ class CacheStream {
     const uint8_t* from = (lane_ % 2 == 0 ? keys_ : values_) + uint64_t{granule} * kStageBytes;
     asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "n"(kStageBytes));
   }
-  __device__ void start() {
-    for (uint32_t s = 0; s < n_stages_; ++s) issue(s);
+  // Stages from first to below end; all of them, in order, before the first acquire().
+  __device__ void start(uint32_t first, uint32_t end) {
+    for (uint32_t s = first; s < end; ++s) issue(s);
   }
+  __device__ void start() { start(0, n_stages_); }
   // The shared address of the next half of a granule, complete; wait(barrier, parity) waits for a copy.
   template <class Wait>
   __device__ uint32_t acquire(const Wait& wait) {
@@ -106,8 +108,9 @@ class GranuleReader {
                            const uint8_t* values, uint32_t first, uint32_t end)
       : stream_(memory + kBufferBytes, n_stages, barriers, keys, values, first, end), buffer_(shared_address(memory)) {
     stream_.prepare();
-    stream_.start();
   }
+  // As CacheStream::start.
+  __device__ void start(uint32_t first, uint32_t end) { stream_.start(first, end); }
   // The shared address of the next half of a granule.
   __device__ __forceinline__ uint32_t take(uint32_t lane) {
     const uint32_t stored = stream_.acquire();

@@ -253,6 +253,13 @@ __device__ __forceinline__ float first_residual(const GemvParams& p, uint32_t fi
   return p.residual[uint64_t{t} * p.part[0].n_rows + row];
 }
 
+// By lane 0 of each warp: its share of what the next launch reads first.
+__device__ __forceinline__ void fetch_next(const GemvParams& p, uint32_t warp, uint32_t n_warps) {
+#pragma unroll
+  for (const NextWeights& next : p.next)
+    for (uint32_t i = warp; i < next.n_pieces; i += n_warps) prefetch_async(next.data + i * next.stride, next.bytes);
+}
+
 // Block `block` of the n_blocks that share the matrix of `p`.
 template <class Format, uint32_t kMostWarps, uint32_t kTokens>
 __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, uint32_t n_blocks) {
@@ -290,7 +297,12 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
   GemvAccumulator<Format, kTokens> accumulator;
   uint32_t group = begin / p.n_units, u = begin % p.n_units;
   bool continued = u != 0;  // an earlier warp began this group
+  bool fetched_next = false;
   for (uint32_t done = begin; done < end; done += p.units_per_stage) {
+    if (!fetched_next && stream.is_issued()) {
+      if (lane == 0) fetch_next(p, block * n_warps + warp, n_blocks * n_warps);
+      fetched_next = true;
+    }
     const uint8_t* unit = stream.acquire();
     const uint32_t n = min(p.units_per_stage, end - done);
     for (uint32_t i = 0; i < n; ++i, unit += Format::kUnitBytes) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "cuda/cache_layout.h"
+#include "cuda/device/async_copy.cuh"
 #include "cuda/device/mma.cuh"
 
 namespace stretto::cuda {

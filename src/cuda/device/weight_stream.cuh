@@ -40,6 +40,9 @@ class WeightStream {
     for (uint32_t s = 0; s < shape_.n_stages && to_issue_ > 0; ++s) issue(s);
   }
 
+  // Whether every copy has been started.
+  __device__ bool is_issued() const { return to_issue_ == 0; }
+
   // The units of the next stage, complete in shared memory.
   __device__ const uint8_t* acquire() {
     while (!is_complete(barriers_ + 8 * stage_, parity_)) {

@@ -1,0 +1,121 @@
+// How the blocks that share a group of heads join their partial results, [group][run][head][top, sum, nothing, nothing,
+// head_dim values]: by slices of 32 values of one head, a warp each, which is all that one round of loads brings.
+//
+// Where all blocks of the launch are on the device at once (`waits`), the slices are shared out among the blocks of the
+// group, which wait for each other: for 32 runs of eight heads a single block would read 139 KB, 6 us. Otherwise the
+// last block to arrive takes them all. The sums are those of join_slice() either way, with the same bits.
+#pragma once
+
+#include "cuda/decode_attention.h"
+#include "cuda/device/head_softmax.cuh"
+#include "cuda/device/numeric.cuh"
+#include "cuda/device/quantize.cuh"
+
+namespace stretto::cuda {
+
+// Four dimensions of the token's result at `at`; all lanes of a warp call, those with `store` have something to write.
+__device__ __forceinline__ void store_result(const DecodeAttentionParams& p, uint64_t at, float4 y, float sum,
+                                             bool store) {
+  const float scale = 1 / sum;
+  y = make_float4(y.x * scale, y.y * scale, y.z * scale, y.w * scale);
+  const uint64_t width = uint64_t{p.n_heads} * p.head_dim;
+  if (p.out_quantized.codes != nullptr) {
+    const QuantizedVector out = p.out_quantized.row(blockIdx.z, width);
+    quantize_four(out.codes + at, out.scales + at / 32, y, store);
+  } else if (store) {
+    *reinterpret_cast<float4*>(p.out + blockIdx.z * width + at) = y;
+  }
+}
+
+template <int kHeadDim>
+__device__ __forceinline__ float* partial_of(const DecodeAttentionParams& p, uint32_t run, uint32_t head) {
+  const uint64_t group = blockIdx.z * gridDim.x + blockIdx.x;
+  return p.partial + ((group * p.n_splits + run) * kHeadsPerBlock + head) * (kHeadDim + 4);
+}
+
+// By a warp: 32 values of a head. A lane has four of them of every fourth run, and the weight of every 32nd. Runs in
+// chunks of 32; a chunk's loads are all under way before the first is used.
+template <int kHeadDim>
+__device__ __forceinline__ void join_slice(const DecodeAttentionParams& p, uint32_t n_runs, uint32_t slice,
+                                           uint64_t group_begin, uint32_t lane) {
+  constexpr uint32_t kSlices = kHeadDim / 32, kChunks = kMostAttentionSplits / 32, kLoads = 8;
+  const uint32_t head = slice / kSlices, d = slice % kSlices * 32 + lane % 8 * 4;
+  float weight[kChunks], top = kLowestScore, sum = 0;
+#pragma unroll
+  for (uint32_t c = 0; c < kChunks; ++c) {
+    const uint32_t r = 32 * c + lane;
+    weight[c] = r < n_runs ? __ldcg(partial_of<kHeadDim>(p, r, head)) : kLowestScore;
+    top = fmaxf(top, weight[c]);
+  }
+  top = warp_max(top);
+#pragma unroll
+  for (uint32_t c = 0; c < kChunks; ++c) {
+    const uint32_t r = 32 * c + lane;
+    weight[c] = r < n_runs ? exp2f(weight[c] - top) : 0;
+    if (r < n_runs) sum += weight[c] * __ldcg(partial_of<kHeadDim>(p, r, head) + 1);
+  }
+  sum = warp_sum(sum);
+  float4 y = make_float4(0, 0, 0, 0);
+#pragma unroll
+  for (uint32_t c = 0; c < kChunks; ++c) {
+    if (32 * c >= n_runs) break;
+    float4 v[kLoads];
+#pragma unroll
+    for (uint32_t i = 0; i < kLoads; ++i) {
+      const uint32_t r = 32 * c + 4 * i + lane / 8;
+      v[i] = make_float4(0, 0, 0, 0);
+      if (r < n_runs) v[i] = __ldcg(reinterpret_cast<const float4*>(partial_of<kHeadDim>(p, r, head) + 4 + d));
+    }
+#pragma unroll
+    for (uint32_t i = 0; i < kLoads; ++i) {
+      const float f = __shfl_sync(0xffffffffu, weight[c], 4 * i + lane / 8);
+      y = make_float4(y.x + f * v[i].x, y.y + f * v[i].y, y.z + f * v[i].z, y.w + f * v[i].w);
+    }
+  }
+#pragma unroll
+  for (int mask = 8; mask <= 16; mask *= 2)
+    y = make_float4(y.x + __shfl_xor_sync(0xffffffffu, y.x, mask), y.y + __shfl_xor_sync(0xffffffffu, y.y, mask),
+                    y.z + __shfl_xor_sync(0xffffffffu, y.z, mask), y.w + __shfl_xor_sync(0xffffffffu, y.w, mask));
+  store_result(p, group_begin + head * kHeadDim + d, y, sum, lane < 8);
+}
+
+__device__ __forceinline__ uint32_t load_acquire(const uint32_t* from) {
+  uint32_t v;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(from) : "memory");
+  return v;
+}
+
+// By a block whose partial results are written, for `n_warps` warps. The low half of a group's counter are the blocks
+// that have arrived, the high half the warps that no longer need it; the last of them makes it zero for the next
+// launch.
+template <int kHeadDim>
+__device__ __forceinline__ void join_runs(const DecodeAttentionParams& p, uint32_t n_runs, uint32_t n_heads,
+                                          uint64_t group_begin, uint32_t n_warps, bool& is_last) {
+  const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, n_slices = n_heads * (kHeadDim / 32);
+  uint32_t* const n_arrived = p.n_arrived + blockIdx.z * gridDim.x + blockIdx.x;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    __threadfence();
+    is_last = atomicAdd(n_arrived, 1) + 1 == n_runs;
+  }
+  if (p.waits) {
+    const uint32_t first = blockIdx.y + warp * n_runs, step = n_runs * n_warps;
+    if (first >= n_slices) return;
+    if (lane == 0)
+      while ((load_acquire(n_arrived) & 0xffff) != n_runs) {
+      }
+    __syncwarp();
+    for (uint32_t slice = first; slice < n_slices; slice += step)
+      join_slice<kHeadDim>(p, n_runs, slice, group_begin, lane);
+    if (lane == 0 && atomicAdd(n_arrived, 1U << 16) >> 16 == min(n_slices, step) - 1) *n_arrived = 0;
+    return;
+  }
+  __syncthreads();
+  if (!is_last) return;
+  if (threadIdx.x == 0) *n_arrived = 0;
+  __threadfence();
+  for (uint32_t slice = warp; slice < n_slices; slice += n_warps)
+    join_slice<kHeadDim>(p, n_runs, slice, group_begin, lane);
+}
+
+}  // namespace stretto::cuda
