@@ -254,7 +254,7 @@ def compare(lp, trace, base, stretto_trace, windows, n_events):
                           "above_1e-3": int((delta.abs() > 1e-3).sum()), "above_1e-2": int((delta.abs() > 1e-2).sum()), "of": delta.numel()}))
     if stretto_trace:
         n = n_events + 1
-        theirs = read_tensor(stretto_trace, "logits")
+        theirs = read_tensor(stretto_trace, "trace")
         mine = trace.cpu().flatten(0, 1)[:len(theirs)]
         other = (theirs[:, :n] != mine[:, :n])
         first = other.int().argmax(1)[other.any(1)]
