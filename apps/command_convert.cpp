@@ -1,7 +1,11 @@
 // stretto convert: a swap-FFN checkpoint, as its training wrote it, becomes a GGUF file.
 
+#include <algorithm>
+#include <cctype>
+
 #include "base/error.h"
 #include "checkpoint/pt_checkpoint.h"
+#include "formats/formats.h"
 #include "model_flags.h"
 #include "models/swap_ffn_gguf.h"
 #include "program/print.h"
@@ -11,7 +15,7 @@ namespace stretto::app {
 namespace {
 
 struct ConvertOptions {
-  std::string from, to;
+  std::string from, to, type, vocabulary;
   bool skip_storage_crc = false;
   bool quiet = false;
 };
@@ -21,6 +25,14 @@ bool is_pickled(const std::filesystem::path& path) {
   return extension == ".pt" || extension == ".pth" || extension == ".bin";
 }
 
+DType matrix_type(std::string text) {
+  std::ranges::transform(text, text.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  const auto type = dtype_from_name(text);
+  if (!type || !has_format(*type) || !visit_format(*type, [](auto f) { return has_encoder<decltype(f)>; }))
+    fail(ErrorKind::kBadArgument, "--type {}: f32, f16, bf16, q8_0, q5_0 and q4_0 can be written", text);
+  return *type;
+}
+
 void run_convert(const ConvertOptions& o) {
   const std::filesystem::path to(o.to);
   if (to.extension() != ".gguf")
@@ -28,8 +40,15 @@ void run_convert(const ConvertOptions& o) {
   const auto checkpoint =
       is_pickled(o.from) ? open_pt(o.from, {.verify_storages = !o.skip_storage_crc}) : open_checkpoint(o.from);
   for (const std::string& w : checkpoint->warnings()) remark("warning: " + w);
-  const GgufSummary summary = write_swap_ffn_gguf(*checkpoint, to);
-  if (checkpoint->side_file("tokenizer.json"))
+  GgufOptions options;
+  if (!o.type.empty()) options.type = matrix_type(o.type);
+  std::unique_ptr<const Checkpoint> vocabulary;
+  if (!o.vocabulary.empty()) {
+    vocabulary = open_checkpoint(o.vocabulary, {.metadata_only = true});
+    options.vocabulary = &vocabulary->metadata();
+  }
+  const GgufSummary summary = write_swap_ffn_gguf(*checkpoint, to, options);
+  if (checkpoint->side_file("tokenizer.json") && o.vocabulary.empty())
     remark("warning: the tokenizer of the folder is not taken along; the file takes token ids");
   remark(fmt::format("wrote {}: {} tensors, {}", o.to, summary.n_tensors, human_bytes(summary.n_bytes)));
 }
@@ -41,6 +60,8 @@ void add_convert(CLI::App& app, int&) {
   CLI::App* c = app.add_subcommand("convert", "a swap-FFN checkpoint (.pt, or a folder) to a GGUF file");
   c->add_option("model,-m,--model", o->from, "a .pt file of torch.save, or a folder with config.json")->required();
   c->add_option("-o,--output", o->to, "the GGUF file to write")->required();
+  c->add_option("--type", o->type, "encoding of the matrices: f32, f16, bf16, q8_0, q5_0, q4_0 (default: as they are)");
+  c->add_option("--vocabulary", o->vocabulary, "a GGUF file whose tokenizer is taken along");
   c->add_flag("--skip-storage-crc", o->skip_storage_crc, ".pt: for writers that leave the storages' checksums out");
   c->add_flag("-q,--quiet", o->quiet, "no remarks on stderr (errors still appear)");
   c->callback([o] {

@@ -1,6 +1,7 @@
 // stretto logits: the raw logits of every position, for comparison with other implementations.
 
 #include <cstring>
+#include <numeric>
 
 #include "base/error.h"
 #include "checkpoint/safetensors.h"
@@ -16,10 +17,29 @@ struct LogitsOptions {
   std::string tokens;
   std::string output;
   uint64_t chunk = 0;
+  bool swap_trace = false;
 };
 
 // At most this many bytes of logits are kept per step.
 constexpr uint64_t kStepLogitBytes = 256 << 20;
+
+// A trace has other columns than the vocabulary, which a session would check the ids against.
+void write_trace(Engine& engine, const LogitsOptions& o, const std::vector<int32_t>& tokens) {
+  const uint64_t step = engine.limits().max_tokens;
+  std::vector<float> rows;
+  std::vector<int32_t> outputs(step);
+  std::iota(outputs.begin(), outputs.end(), 0);
+  for (uint64_t done = 0; done < tokens.size(); done += step) {
+    const uint64_t n = std::min<uint64_t>(step, tokens.size() - done);
+    const auto part = engine.executable().run(
+        {.tokens = std::span(tokens).subspan(done, n), .position = done, .outputs = std::span(outputs).first(n)});
+    rows.insert(rows.end(), part.begin(), part.end());
+  }
+  const uint64_t columns = rows.size() / tokens.size();
+  write_safetensors(o.output, {{"tokens", DType::kI32, Shape{tokens.size()}, std::as_bytes(std::span(tokens))},
+                               {"trace", DType::kF32, Shape{tokens.size(), columns}, std::as_bytes(std::span(rows))}});
+  remark(fmt::format("wrote {}: tokens [{}], trace [{}, {}]", o.output, tokens.size(), tokens.size(), columns));
+}
 
 void run_logits(const LogitsOptions& o) {
   const std::vector<int32_t> tokens = parse_tokens(o.tokens);
@@ -31,10 +51,12 @@ void run_logits(const LogitsOptions& o) {
       .max_tokens = o.chunk != 0 ? o.chunk : std::min<uint64_t>(o.common.chunk != 0 ? o.common.chunk : 64, 64),
       .n_threads = o.common.device.n_threads,
       .kv_type = o.common.kv_cache_type(),
-      .strictness = o.common.strictness()};
+      .strictness = o.common.strictness(),
+      .swap_trace = o.swap_trace};
   options.max_tokens = std::min<uint64_t>(options.max_tokens, tokens.size());
   options.max_outputs = options.max_tokens;
   Engine engine(*checkpoint, *backend, options, engine_log());
+  if (o.swap_trace) return write_trace(engine, o, tokens);
   Session session = engine.make_session();
   const uint64_t vocab = session.vocab_size();
   std::vector<float> logits(tokens.size() * vocab);
@@ -60,6 +82,8 @@ void add_logits(CLI::App& app, int&) {
   c->add_option("--tokens", o->tokens, "ids 1,2,3 or @FILE (safetensors with `tokens`, or text)")->required();
   c->add_option("-o,--output", o->output, "the safetensors file to write")->required();
   c->add_option("--chunk", o->chunk, "tokens per step; 1 = token by token")->check(CLI::Range(1, 1 << 20));
+  c->add_flag("--swap-trace", o->swap_trace,
+              "a swap-FFN hybrid's decisions, their margins and the stream map, in place of logits");
   c->callback([o] {
     set_quiet(o->common.quiet);
     run_logits(*o);

@@ -21,11 +21,14 @@ Engine::Engine(const Checkpoint& checkpoint, const Backend& backend, const Engin
 }
 
 void Engine::choose_model(const Checkpoint& checkpoint, const EngineOptions& options) {
-  model_ = load_model(checkpoint, {.kv_type = options.kv_type.value_or(DType::kF32), .strictness = options.strictness});
+  ModelOptions wanted{.kv_type = options.kv_type.value_or(DType::kF32), .strictness = options.strictness};
+  wanted.swap.trace = options.swap_trace;
+  model_ = load_model(checkpoint, wanted);
   if (options.kv_type) return;
   const uint64_t n_ctx = options.n_ctx != 0 ? options.n_ctx : model_.spec.context_length;
-  if (plan_memory(model_.program, n_ctx, {}).state > kExactCacheBytes)
-    model_ = load_model(checkpoint, {.kv_type = DType::kF16, .strictness = options.strictness});
+  if (plan_memory(model_.program, n_ctx, {}).state <= kExactCacheBytes) return;
+  wanted.kv_type = DType::kF16;
+  model_ = load_model(checkpoint, wanted);
 }
 
 void Engine::plan(const Backend& backend, const EngineOptions& options, const EngineLog& log) {

@@ -31,6 +31,7 @@ struct EngineOptions {
   // show in the time of a token, else F16.
   std::optional<DType> kv_type = std::nullopt;
   Strictness strictness = Strictness::kStrict;
+  bool swap_trace = false;  // rows of decisions of the swap layers in place of logits (SwapHooks in ops/swap_streams.h)
 };
 
 inline constexpr uint64_t kExactCacheBytes = 64 << 20;

@@ -77,7 +77,8 @@ void encode_row(DType type, const float* x, uint64_t n, std::byte* row) {
       auto* blocks = as_blocks<F>(row);
       for (uint64_t i = 0; i < n / F::kBlockElements; ++i) F::encode(x + i * F::kBlockElements, blocks[i]);
     } else {
-      fail(ErrorKind::kUnsupported, "no encoder for {}: F32, F16, BF16, Q8_0 and Q4_0 can be written", name(type));
+      fail(ErrorKind::kUnsupported, "no encoder for {}: F32, F16, BF16, Q8_0, Q5_0 and Q4_0 can be written",
+           name(type));
     }
   });
 }

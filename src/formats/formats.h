@@ -53,7 +53,8 @@ bool has_format(DType type);
 // alignment. Besides Formats it reads F64 and I8..I64 (rounded to binary32); other types throw Error(kUnsupported).
 void decode_row(DType type, const std::byte* row, uint64_t n, float* out);
 
-// The inverse for F32, F16, BF16, Q8_0 and Q4_0; other types throw Error(kUnsupported). row_bytes(type, n) are written.
+// The inverse for F32, F16, BF16, Q8_0, Q5_0 and Q4_0; other types throw Error(kUnsupported). row_bytes(type, n) are
+// written.
 void encode_row(DType type, const float* x, uint64_t n, std::byte* row);
 
 }  // namespace stretto

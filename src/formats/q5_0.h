@@ -24,6 +24,21 @@ struct Q5_0 {
   }
   static void scales(const Block& b, float* d, float*) { *d = load_f16(b.d); }
   static void decode(const Block& b, float* y) { decode_groups<Q5_0>(b, y); }
+
+  // The signed extreme maps exactly to code 0 (-16); a zero block stores d = -0 and codes 16.
+  static void encode(const float* x, Block& b) {
+    const float d = signed_max(x, 32) / -16;
+    const float inverse = d != 0 ? 1 / d : 0;
+    store_u16(b.d, f32_to_f16(d));
+    uint32_t qh = 0;
+    for (int j = 0; j < 16; ++j) {
+      const int low = clamp_to_int(x[j] * inverse + 16.5f, 0, 31);
+      const int high = clamp_to_int(x[j + 16] * inverse + 16.5f, 0, 31);
+      b.qs[j] = static_cast<uint8_t>((low & 15) | (high & 15) << 4);
+      qh |= static_cast<uint32_t>(low >> 4) << j | static_cast<uint32_t>(high >> 4) << (j + 16);
+    }
+    for (int i = 0; i < 4; ++i) b.qh[i] = static_cast<uint8_t>(qh >> 8 * i);
+  }
 };
 
 }  // namespace stretto

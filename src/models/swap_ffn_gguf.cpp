@@ -27,7 +27,8 @@ bool is_widened(std::string_view role, const Shape& shape) {
 
 class Conversion {
  public:
-  Conversion(const Checkpoint& from, const Model& model) : from_(from), spec_(model.spec) {}
+  Conversion(const Checkpoint& from, const Model& model, const GgufOptions& options)
+      : from_(from), spec_(model.spec), options_(options) {}
 
   Metadata metadata() const {
     Metadata m;
@@ -54,7 +55,7 @@ class Conversion {
     for (const char* key : {"use_hard", "use_ste"})
       if (const auto v = from_.metadata().get_bool(key)) add(m, std::string("swap.") + key, MetaValue::boolean(*v));
     add(m, "swap.token_local", MetaValue::boolean(spec_.swap.token_local));
-    m.add("tokenizer.ggml.model", MetaValue::string("no_vocab"));
+    add_vocabulary(m);
     return m;
   }
 
@@ -73,8 +74,26 @@ class Conversion {
     CHECK(m.add(std::string(kArchitecture) + "." + std::string(key), std::move(value)));
   }
 
-  static OutTensor out_tensor(std::string name, std::string_view role, const TensorView& source) {
-    const DType type = is_widened(role, source.shape) ? DType::kF32 : source.type;
+  // Not the chat template: these models continue text.
+  void add_vocabulary(Metadata& m) const {
+    if (options_.vocabulary == nullptr) {
+      m.add("tokenizer.ggml.model", MetaValue::string("no_vocab"));
+      return;
+    }
+    const auto* const tokens = options_.vocabulary->get_strings("tokenizer.ggml.tokens");
+    if (tokens == nullptr || tokens->size() != spec_.vocab_size)
+      fail(ErrorKind::kBadArgument, "the vocabulary has {} tokens, the model {}",
+           tokens == nullptr ? 0 : tokens->size(), spec_.vocab_size);
+    for (const Metadata::Entry& e : options_.vocabulary->entries())
+      if (e.key.starts_with("tokenizer.ggml.")) m.add(e.key, e.value);
+  }
+
+  OutTensor out_tensor(std::string name, std::string_view role, const TensorView& source) const {
+    DType type = options_.type.value_or(source.type);
+    if (is_widened(role, source.shape)) type = DType::kF32;
+    if (source.shape.cols() % info(type).block_elements != 0)
+      fail(ErrorKind::kBadArgument, "{}: its rows of {} elements are not whole blocks of {}", name, source.shape.cols(),
+           stretto::name(type));
     return {{std::move(name), type, source.shape}, source};
   }
 
@@ -98,27 +117,31 @@ class Conversion {
 
   const Checkpoint& from_;
   const DecoderSpec& spec_;
+  const GgufOptions& options_;
 };
 
 void append(GgufWriter& writer, const OutTensor& t) {
   if (t.plan.type == t.source.type) return writer.append(t.source.bytes);
-  std::vector<float> values(t.source.shape.elements());
   const uint64_t cols = t.source.shape.cols(), bytes = row_bytes(t.source.type, cols);
-  for (uint64_t r = 0; r < t.source.shape.rows(); ++r)
-    decode_row(t.source.type, t.source.bytes.data() + r * bytes, cols, values.data() + r * cols);
-  writer.append(std::as_bytes(std::span(values)));
+  std::vector<float> values(cols);
+  std::vector<std::byte> row(row_bytes(t.plan.type, cols));
+  for (uint64_t r = 0; r < t.source.shape.rows(); ++r) {
+    decode_row(t.source.type, t.source.bytes.data() + r * bytes, cols, values.data());
+    encode_row(t.plan.type, values.data(), cols, row.data());
+    writer.append(row);
+  }
 }
 
 }  // namespace
 
-GgufSummary write_swap_ffn_gguf(const Checkpoint& from, const std::filesystem::path& path) {
+GgufSummary write_swap_ffn_gguf(const Checkpoint& from, const std::filesystem::path& path, const GgufOptions& options) {
   if (from.container() == Container::kGguf)
     fail(ErrorKind::kUnsupported, "{}: it is a GGUF file already", from.path().string());
   const Model model = load_model(from);
   if (model.program.architecture != kArchitecture)
     fail(ErrorKind::kUnsupported, "{}: architecture {} is not converted; swap-FFN models are", from.path().string(),
          model.program.architecture);
-  const Conversion conversion(from, model);
+  const Conversion conversion(from, model, options);
   const std::vector<OutTensor> tensors = conversion.tensors();
   std::vector<GgufTensorPlan> plan;
   plan.reserve(tensors.size());

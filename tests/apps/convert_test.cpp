@@ -32,6 +32,39 @@ TEST(Convert, CheckpointsOfTorchSaveThatThenRun) {
   std::filesystem::remove(file);
 }
 
+TEST(Convert, WritesAnotherEncodingAndTakesATokenizerAlong) {
+  const std::string file = temporary_file("small.gguf"), plain = temporary_file("plain.gguf");
+  const std::string demo = std::string(STRETTO_SOURCE_DIR) + "/models/stretto-demo.gguf";
+  ASSERT_EQ(stretto({"convert", pt("swap_ffn_hybrid"), "-o", plain}).exit_code, 0);
+  for (const char* type : {"q8_0", "Q5_0", "q4_0"}) {
+    const auto converted = stretto({"convert", pt("swap_ffn_hybrid"), "-o", file, "--type", type});
+    ASSERT_EQ(converted.exit_code, 0) << converted.err;
+    EXPECT_LT(std::filesystem::file_size(file), std::filesystem::file_size(plain));
+    const auto run = stretto({"run", file, "--tokens", "1,2,3,4", "-n", "2", "--temp", "0", "--device", "cpu", "-q"});
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+  }
+  const auto unknown = stretto({"convert", pt("swap_ffn_hybrid"), "-o", file, "--type", "q5_k"});
+  EXPECT_EQ(unknown.exit_code, 1);
+  EXPECT_NE(unknown.err.find("q5_0"), std::string::npos) << unknown.err;
+  const auto apart = stretto({"convert", pt("swap_ffn_hybrid"), "-o", file, "--vocabulary", demo});
+  EXPECT_EQ(apart.exit_code, 1);
+  EXPECT_NE(apart.err.find("the vocabulary has 4096 tokens, the model 512"), std::string::npos) << apart.err;
+  std::filesystem::remove(file);
+  std::filesystem::remove(plain);
+}
+
+TEST(Convert, TheTraceOfAHybridIsWrittenInPlaceOfLogits) {
+  const std::string file = temporary_file("trace.safetensors");
+  const auto traced = stretto({"logits", reference_model("hf/swap_ffn_hybrid"), "--tokens", "300,2,3", "-o", file,
+                               "--device", "cpu", "--swap-trace"});
+  ASSERT_EQ(traced.exit_code, 0) << traced.err;
+  EXPECT_NE(traced.err.find("trace [3, 19]"), std::string::npos) << traced.err;
+  const auto none = stretto({"logits", reference_model("hf/swap_ffn_baseline"), "--tokens", "1", "-o", file, "--device",
+                             "cpu", "--swap-trace"});
+  EXPECT_EQ(none.exit_code, 1) << none.err;
+  std::filesystem::remove(file);
+}
+
 TEST(Convert, RefusesWithTheReason) {
   const std::string file = temporary_file("none.gguf");
   const auto other = stretto({"convert", reference_model("hf/qwen3"), "-o", file});

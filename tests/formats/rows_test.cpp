@@ -74,8 +74,8 @@ TEST(Formats, EncodersReproduceTheVectors) {
     with_encoder.insert(v.type);
     ++compared;
   }
-  EXPECT_EQ(with_encoder, (std::set<std::string>{"F32", "F16", "BF16", "Q8_0", "Q4_0"}));
-  EXPECT_EQ(compared, 5 * 5);
+  EXPECT_EQ(with_encoder, (std::set<std::string>{"F32", "F16", "BF16", "Q8_0", "Q5_0", "Q4_0"}));
+  EXPECT_EQ(compared, 6 * 5);
 }
 
 TEST(Formats, PlainIntegerAndDoubleRows) {
@@ -144,7 +144,7 @@ TEST(Formats, EncodersSurviveNonFiniteInput) {
   x[2] = -inf;
   x[3] = 1;
   std::array<std::byte, 34> out{};
-  for (DType type : {DType::kQ8_0, DType::kQ4_0}) {
+  for (DType type : {DType::kQ8_0, DType::kQ5_0, DType::kQ4_0}) {
     encode_row(type, x.data(), 32, out.data());
     EXPECT_TRUE(std::isinf(load_f16(reinterpret_cast<const uint8_t*>(out.data())))) << name(type);
   }

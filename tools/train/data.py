@@ -157,7 +157,8 @@ def encode_turns(tokenizer, pairs):
     return flat, offsets, np.array(starts, np.int32)
 
 
-def prepare(corpus, work, vocab_size, seed):
+def prepare(corpus, work, vocab_size, seed, tokenizer=None):
+    """Without a tokenizer one is learnt from the corpus."""
     os.makedirs(work, exist_ok=True)
     texts = load_corpus(corpus, seed)
     rng = random.Random(seed + 1)
@@ -168,7 +169,7 @@ def prepare(corpus, work, vocab_size, seed):
     # The template stories repeat the same sentences; a sample is enough for the merges.
     training_text = (texts["prose"] + texts["ccby"] + texts["simple"][::6] + texts["statements"]
                      + [q + "\n" + a for q, a in fact_pairs[::3]])
-    tokenizer = train_tokenizer(training_text, vocab_size, os.path.join(work, "tokenizer.json"))
+    tokenizer = tokenizer or train_tokenizer(training_text, vocab_size, os.path.join(work, "tokenizer.json"))
     arrays = {}
     for name in ("prose", "ccby", "simple", "statements", "eval"):
         docs = [ids + [0] for ids in encode_all(tokenizer, texts[name])]

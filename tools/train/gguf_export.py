@@ -11,7 +11,7 @@ import numpy as np
 
 U32, I32, F32_KEY, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
-TYPE_F32, TYPE_Q8_0 = 0, 8
+TYPE_F32, TYPE_Q5_0, TYPE_Q8_0 = 0, 6, 8
 ALIGNMENT = 32
 
 CHAT_TEMPLATE = (
@@ -38,6 +38,13 @@ def quantize_q8_0(matrix):
 def dequantize_q8_0(data, shape):
     blocks = np.frombuffer(data, dtype=[("d", "<f2"), ("q", "i1", 32)])
     return (blocks["q"].astype(np.float32) * blocks["d"].astype(np.float32)[:, None]).reshape(shape)
+
+
+def dequantize_q5_0(data, shape):
+    blocks = np.frombuffer(data, dtype=[("d", "<f2"), ("high", "<u4"), ("low", "u1", 16)])
+    low = np.concatenate([blocks["low"] & 15, blocks["low"] >> 4], axis=1).astype(np.int8)
+    high = (blocks["high"][:, None] >> np.arange(32, dtype=np.uint32) & 1).astype(np.int8)
+    return ((low + 16 * high - 16).astype(np.float32) * blocks["d"].astype(np.float32)[:, None]).reshape(shape)
 
 
 # ----------------------------------------------------------------------------------------------- writing
@@ -95,8 +102,12 @@ def padded(n):
 
 
 # ----------------------------------------------------------------------------------------------- reading
+DECODERS = {TYPE_F32: (lambda data, shape: np.frombuffer(data, "<f4").reshape(shape), 1, 4),
+            TYPE_Q5_0: (dequantize_q5_0, 32, 22), TYPE_Q8_0: (dequantize_q8_0, 32, 34)}
+
+
 def read_gguf(path):
-    """-> (keys, {name: float32 array}); only the tensor types written here."""
+    """-> (keys, {name: float32 array}); F32, Q8_0 and Q5_0 tensors."""
     with open(path, "rb") as f:
         raw = f.read()
     at = 0
@@ -133,10 +144,9 @@ def read_gguf(path):
     start = padded(at)
     for name, shape, kind, offset in infos:
         n = int(np.prod(shape))
-        size = n * 4 if kind == TYPE_F32 else n // 32 * 34
-        data = raw[start + offset:start + offset + size]
-        tensors[name] = (np.frombuffer(data, "<f4").reshape(shape) if kind == TYPE_F32
-                         else dequantize_q8_0(data, shape))
+        decode, block, block_bytes = DECODERS[kind]
+        data = raw[start + offset:start + offset + n // block * block_bytes]
+        tensors[name] = decode(data, shape)
     return keys, tensors
 
 

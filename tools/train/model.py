@@ -148,7 +148,7 @@ def orthogonalise(g, steps=5):
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose direction is orthogonalised; matrices of one shape are done in one batch."""
+    """Momentum whose direction is orthogonalised; matrices of one shape, or stacks of them, are done in one batch."""
 
     def __init__(self, params, lr=0.02, momentum=0.95, weight_decay=0.1):
         by_shape = {}
@@ -167,7 +167,7 @@ class Muon(torch.optim.Optimizer):
                 state["momentum"] = torch.zeros_like(grad)
             buf = state["momentum"].lerp_(grad, 1 - group["momentum"])
             update = orthogonalise(grad.lerp(buf, group["momentum"]))
-            scale = max(1.0, ps[0].shape[0] / ps[0].shape[1]) ** 0.5
+            scale = max(1.0, ps[0].shape[-2] / ps[0].shape[-1]) ** 0.5
             torch._foreach_mul_(ps, 1 - group["lr"] * group["weight_decay"])
             torch._foreach_add_(ps, list(update.unbind(0)), alpha=-group["lr"] * scale)
 
