@@ -50,6 +50,71 @@ std::string role_text(const ProfileReport& r, const RoleLine& l) {
                      fmt::format("{:.1f} %", 100 * share(l.flops, r.token.total.flops)), l.phases.size());
 }
 
+// The phases of one role together.
+struct StreamLine {
+  std::string role;
+  uint64_t n = 0, bytes = 0;
+  double between = 0, wait = 0, work = 0, most_work = 0, rest = 0, ring = 0, busy = 0, idle = 0;
+};
+
+std::vector<StreamLine> stream_lines(const StreamProfile& stream) {
+  std::vector<StreamLine> lines;
+  for (const PhaseTime& p : stream.phases) {
+    auto line = std::ranges::find(lines, p.role, &StreamLine::role);
+    if (line == lines.end()) {
+      lines.push_back({.role = p.role});
+      line = lines.end() - 1;
+    }
+    ++line->n;
+    line->bytes += p.bytes;
+    line->between += p.between_us;
+    line->wait += p.wait_us;
+    line->work += p.work_us;
+    line->most_work += p.most_work_us;
+    line->rest += p.rest_us;
+    line->ring += p.ring_share.value_or(-1);
+    line->busy += p.n_busy;
+    line->idle += p.n_idle;
+  }
+  return lines;
+}
+
+std::string stream_text(const StreamProfile& stream) {
+  std::string out = fmt::format(
+      "\nthe persistent stream: a token takes {:.1f} us. Its phases by clocks inside the kernel, us each, means over "
+      "the\n"
+      "multiprocessors with work: since the phase before, wait for the input, work (and of the slowest), results\n",
+      stream.token_us);
+  out += fmt::format("{:<14} {:>6} {:>8} {:>7} {:>7} {:>8} {:>8} {:>11} {:>7} {:>6} {:>6}\n", "role", "phases",
+                     "between", "wait", "work", "slowest", "results", "bytes", "ring", "busy", "idle");
+  for (const StreamLine& l : stream_lines(stream)) {
+    const auto n = static_cast<double>(l.n);
+    const auto each = [&](double sum) { return fmt::format("{:.2f}", sum / n); };
+    out +=
+        fmt::format("{:<14} {:>6} {:>8} {:>7} {:>7} {:>8} {:>8} {:>11} {:>7} {:>6.0f} {:>6.0f}\n", l.role, l.n,
+                    each(l.between), each(l.wait), each(l.work), each(l.most_work), each(l.rest), human_bytes(l.bytes),
+                    l.ring >= 0 ? fmt::format("{:.0f} %", 100 * l.ring / n) : "", l.busy / n, l.idle / n);
+  }
+  return out + "ring: how much of it was full of weights when the work began; busy, idle: multiprocessors\n";
+}
+
+Json stream_json(const StreamProfile& stream) {
+  Json phases = Json::array();
+  for (const PhaseTime& p : stream.phases)
+    phases.push_back({{"role", p.role},
+                      {"layer", p.layer >= 0 ? Json(p.layer) : Json()},
+                      {"bytes", p.bytes},
+                      {"n_busy", p.n_busy},
+                      {"n_idle", p.n_idle},
+                      {"between_us", p.between_us},
+                      {"wait_us", p.wait_us},
+                      {"work_us", p.work_us},
+                      {"most_work_us", p.most_work_us},
+                      {"rest_us", p.rest_us},
+                      {"ring_share", p.ring_share ? Json(*p.ring_share) : Json()}});
+  return {{"token_us", stream.token_us}, {"phases", std::move(phases)}};
+}
+
 }  // namespace
 
 double ProfileReport::floor_us() const {
@@ -88,6 +153,7 @@ std::string profile_text(const ProfileReport& r) {
       r.roofline_gbps, r.floor_us(), r.us_per_phase());
   if (r.us_per_phase() < 0)
     out += "t is below zero: the weights lie in a cache that is faster than what the sweep reads\n";
+  if (p.stream) out += stream_text(*p.stream);
   out += fmt::format("\n{:<44} {:>8} {:>8}\n", "a token as", "launches", "phases");
   for (const TokenCut& c : r.cuts)
     out += fmt::format("{:<44} {:>8} {:>8}\n", c.name, c.ops, c.phases != 0 ? std::to_string(c.phases) : "");
@@ -128,6 +194,7 @@ Json profile_json(const ProfileReport& r) {
           {"phases_per_token", r.token.n_phases},
           {"us_per_phase", r.us_per_phase()},
           {"launches", std::move(cuts)},
+          {"stream", p.stream ? stream_json(*p.stream) : Json()},
           {"roles", std::move(roles)}};
 }
 

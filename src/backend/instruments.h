@@ -24,12 +24,34 @@ struct RoleTime {
   std::optional<double> saved_us = std::nullopt;  // how much shorter a step without these ops is
 };
 
+// One phase of a token that a persistent kernel runs, by the clocks inside it. Times are means over the multiprocessors
+// that had work in it.
+struct PhaseTime {
+  std::string role;
+  int layer = 0;
+  uint64_t bytes = 0;                               // weights and state that it reads
+  uint32_t n_busy = 0;                              // multiprocessors with work
+  uint32_t n_idle = 0;                              // and without
+  double between_us = 0;                            // from the end of the phase before
+  double wait_us = 0;                               // until the input, which others write, is there
+  double work_us = 0;                               // products, or keys and values
+  double most_work_us = 0;                          // of the slowest multiprocessor
+  double rest_us = 0;                               // sums and results
+  std::optional<double> ring_share = std::nullopt;  // of the ring for weights that was full when the work began
+};
+
+struct StreamProfile {
+  double token_us = 0;  // by the host's clock, with no clocks inside
+  std::vector<PhaseTime> phases;
+};
+
 struct Profile {
   std::string method;    // a sentence for people: how the times of the roles were taken
   double token_us = 0;   // a token as generation runs it, by the host's clock, nothing measured inside
   double device_us = 0;  // the same by the device's clock, without waits for the host; 0 where there is no such clock
   uint64_t n_launches = 0;
-  std::vector<RoleTime> roles;  // in the order in which they first appear
+  std::vector<RoleTime> roles;                         // in the order in which they first appear
+  std::optional<StreamProfile> stream = std::nullopt;  // where generation runs through one persistent kernel
 };
 
 // One ceiling. Zeros are what does not apply.

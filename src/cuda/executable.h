@@ -81,6 +81,7 @@ class CudaExecutable : public Executable {
   void begin_decode(int32_t token, uint64_t position);
   double host_us_per_token(int32_t token, uint64_t position, int n_steps);
   void launch_variant(const Variant& v);
+  StreamProfile profile_stream(const ProfileOptions& options);
   double time_variant(Variant& v, const ProfileOptions& options, int n_steps);
   void open_stream();
   void choose_path();

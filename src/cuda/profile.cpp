@@ -142,6 +142,7 @@ std::optional<Profile> CudaExecutable::profile(const ProfileOptions& options) {
     const double without_us = median(variants[2 * i + 1].us);
     p.roles.push_back({roles[i], alone.n_launches, median(alone.us), p.device_us - without_us});
   }
+  if (streams) p.stream = profile_stream(options);
   return p;
 }
 

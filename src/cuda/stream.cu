@@ -32,6 +32,7 @@ __device__ __forceinline__ void finish_fetch() { asm volatile("cp.async.wait_all
 
 template <class Format>
 __device__ __noinline__ void embed_row(const StreamTurn turn, uint32_t token) {
+  StreamLaps laps(the_block().params, turn.phase);
   const EmbedParams& p = the_block().phase[turn.phase % 2].embed.row;
   const uint32_t warp = threadIdx.x / 32 * gridDim.x + blockIdx.x, lane = threadIdx.x % 32;
   const uint8_t* const group = p.table + uint64_t{token / kUnitRows} * p.n_units * Format::kUnitBytes;
@@ -44,6 +45,7 @@ __device__ __noinline__ void embed_row(const StreamTurn turn, uint32_t token) {
       if (column < p.n_in) p.out[column] = flagged(p.scale * v[i], turn.out);
     }
   }
+  laps.lap(&StreamClock::work);
 }
 
 template <size_t I = 0>
@@ -195,6 +197,7 @@ __device__ __forceinline__ bool end_token(const StreamParams& p) {
   if (threadIdx.x == 0) {
     block.params = p;
     block.n_read = 0;
+    block.clock = clock64();
     block.stop = false;
     for (uint32_t w = 0; w < kAttentionWarps; ++w) {
       block.cache_parity[w] = 0;
@@ -271,11 +274,12 @@ StreamLayout stream_layout(const StreamTape& tape, const DeviceShape& device, co
     at.ring = rounded(at.released + 8 * n_stages);
     at.bytes = at.ring + n_stages * at.stage_bytes;
   };
-  // A multiple of the warps: the uses of a stage must all belong to one warp, since a barrier's one bit of parity tells
-  // only neighbouring uses apart.
+  // A multiple of the warps, so that they have equally many places, unless a number is asked for.
   const uint32_t wanted = choice.ring_bytes != 0 ? choice.ring_bytes : device.shared_bytes_per_block;
-  place(std::max(1U, wanted / at.stage_bytes / kStreamWarps) * kStreamWarps);
-  while (at.n_stages > 0 && at.bytes > device.shared_bytes_per_block) place(at.n_stages - kStreamWarps);
+  const uint32_t step = choice.ring_bytes != 0 ? 1 : kStreamWarps;
+  place(std::max(1U, wanted / at.stage_bytes / step) * step);
+  while (at.n_stages > 0 && at.bytes > device.shared_bytes_per_block) place(at.n_stages - step);
+  if (at.n_stages < kStreamWarps) at.n_stages = 0;
   return at;
 }
 

@@ -82,6 +82,7 @@ struct StreamClock {
   uint32_t work = 0;   // until the last product or key is done
   uint32_t rest = 0;   // until the results are written
   uint32_t sm = 0;     // the multiprocessor
+  uint32_t ring = 0;   // stages that had arrived when the work began
 };
 
 // Of all launches, in device memory. A wait of a thread that lasts longer than kStreamPatience cycles ends all waiting:

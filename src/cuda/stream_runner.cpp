@@ -244,9 +244,21 @@ std::vector<StreamTime> StreamRunner::times() const {
                    .wait_ns = ns * c.wait,
                    .input_ns = ns * c.input,
                    .work_ns = ns * c.work,
-                   .rest_ns = ns * c.rest});
+                   .rest_ns = ns * c.rest,
+                   .ring_share = static_cast<double>(c.ring) / params_.at.n_stages});
   }
   return out;
+}
+
+uint64_t StreamRunner::weight_bytes(size_t phase) const {
+  const StreamLinear& linear = host_tape_.phases.at(phase).linear;
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < linear.n_products; ++i) {
+    const StreamSegment& s = linear.product[i].segment;
+    const uint64_t n_groups = uint64_t{s.groups} * machine_.device.n_sm + s.extra;
+    bytes += n_groups * s.n_units * s.unit_bytes;
+  }
+  return bytes;
 }
 
 }  // namespace stretto::cuda

@@ -13,10 +13,11 @@ namespace stretto::cuda {
 struct StreamTime {
   uint32_t op = 0;  // index of the program's node
   uint32_t sm = 0;
-  double wait_ns = 0;   // for the other multiprocessors
-  double input_ns = 0;  // until its input lay in shared memory
-  double work_ns = 0;   // products
-  double rest_ns = 0;   // sums and results
+  double wait_ns = 0;     // for the other multiprocessors
+  double input_ns = 0;    // until its input lay in shared memory
+  double work_ns = 0;     // products
+  double rest_ns = 0;     // sums and results
+  double ring_share = 0;  // of the ring that was full when the products began
 };
 
 // Where the values of one token lie, per ValueId.
@@ -52,6 +53,8 @@ class StreamRunner {
   // Keeps clocks from the next launch on.
   void measure(bool wanted);
   std::vector<StreamTime> times() const;
+  // What a phase of the tape reads of weights; 0 for other phases.
+  uint64_t weight_bytes(size_t phase) const;
 
  private:
   StreamPlaces make_places();

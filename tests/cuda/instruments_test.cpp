@@ -1,11 +1,13 @@
 // What the backend says about its own speed: complete and of the right size, whatever the numbers.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "cuda/device.h"
 #include "cuda/slow_weights.h"
 #include "models/reference_models.h"
+#include "program/plan.h"
 
 namespace stretto::test {
 namespace {
@@ -37,6 +39,37 @@ TEST(CudaProfile, EveryRoleHasATimeAndTheStepIsUnchanged) {
     const auto again = executable->run(step);
     EXPECT_EQ(std::vector<float>(again.begin(), again.end()), before);
   }
+}
+
+TEST(CudaProfile, ShowsTheInsideOfTheStream) {
+  SKIP_WITHOUT_DEVICE();
+  const auto checkpoint = open_checkpoint(ReferenceCase{"gguf/llama.q8_0"}.model_path());
+  const Model model = load_model(*checkpoint, {.kv_type = DType::kF16});
+  const auto executable = make_cuda_backend({.decode = DecodePath::kStream})
+                              ->compile(model.program, {.n_ctx = 64, .max_tokens = 4, .max_outputs = 1});
+  const auto p = executable->profile({.token = 3, .position = 1, .n_steps = 8, .n_rounds = 2});
+  ASSERT_TRUE(p.has_value() && p->stream.has_value());
+  EXPECT_GT(p->stream->token_us, 0);
+  const Accounting costs = account(executable->program(), {.n_tokens = 1, .n_outputs = 1, .position = 1});
+  uint64_t bytes = 0;
+  std::vector<std::string> roles;
+  for (const PhaseTime& phase : p->stream->phases) {
+    EXPECT_GT(phase.work_us, 0) << phase.role << ", layer " << phase.layer;
+    EXPECT_GE(phase.most_work_us, phase.work_us) << phase.role;
+    EXPECT_GT(phase.n_busy, 0U) << phase.role;
+    EXPECT_LE(phase.ring_share.value_or(0), 1) << phase.role;
+    if (phase.ring_share) bytes += phase.bytes;
+    if (std::ranges::find(roles, phase.role) == roles.end()) roles.push_back(phase.role);
+  }
+  // The weights that the rings bring; rows of norms and of the embedding come another way, and padding adds some.
+  EXPECT_GE(bytes, costs.total.weight_bytes * 9 / 10);
+  EXPECT_LE(bytes, costs.total.weight_bytes * 5 / 4);
+  for (const char* role : {"attn_qkv", "attn", "attn_output", "ffn_gate_up", "ffn_down", "head"})
+    EXPECT_NE(std::ranges::find(roles, role), roles.end()) << role;
+  // What is taken apart beside it is the graph, and nothing stays behind.
+  EXPECT_FALSE(p->roles.empty());
+  EXPECT_TRUE(executable->start_greedy(3, 1));
+  executable->next_token();
 }
 
 TEST(CudaLimits, AreAllMeasured) {

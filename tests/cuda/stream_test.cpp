@@ -141,6 +141,22 @@ TEST(CudaStream, LaunchAfterLaunchAtAnyDepth) {
   EXPECT_EQ(loop.tokens(64), wanted);
 }
 
+// Stages go to the warps in turn, also where their number is no multiple of the warps.
+TEST(CudaStream, RingsOfAnyNumberOfStages) {
+  SKIP_WITHOUT_DEVICE();
+  const Loop loop("gguf/llama.q8_0", DecodePath::kStream, 64);
+  auto& executable = dynamic_cast<cuda::CudaExecutable&>(*loop.executable);
+  const auto wanted = loop.tokens(40);
+  for (const uint32_t ring_bytes : {36'000, 40'000, 55'555, 68'000, 90'000, 999'999}) {
+    loop.executable->stop_decode();
+    cuda::Choices choices;
+    choices.stream.ring_bytes = ring_bytes;
+    executable.choose(choices);
+    ASSERT_EQ(executable.stream_runner()->problem(), "");
+    EXPECT_EQ(loop.tokens(40), wanted) << ring_bytes;
+  }
+}
+
 // A wait that can never end: for a vector, for weights.
 TEST(CudaStream, WaitsInVainEndInAnErrorThatNamesThePhase) {
   SKIP_WITHOUT_DEVICE();

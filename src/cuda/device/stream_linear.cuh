@@ -133,14 +133,16 @@ __device__ __forceinline__ void consume(StreamReader& reader, const StreamLayout
   const uint32_t units_per_stage = s.units_per_stage, n_units = s.n_units, parts = s.parts;
   GemvAccumulator<Format> accumulator;
   uint32_t part = (reader.next - begin) % parts;
-  for (uint32_t i = reader.next - begin; i < n; i += kStreamWarps) {
+  for (uint32_t i = reader.next - begin; i < n;) {
     const uint32_t first = part * units_per_stage, end = min(first + units_per_stage, n_units);
     const uint8_t* unit = reader.acquire(at, turn);
     for (uint32_t u = first; u < end; ++u, unit += Format::kUnitBytes) accumulator.add(unit, in, u, lane);
     reader.release(at);
     const float y = accumulator.finish(lane);
     if (lane % 8 == 0) sums[4 * i + lane / 8] = y;
-    part += kStreamWarps;
+    const uint32_t next = reader.next - begin;
+    part += next - i;
+    i = next;
     while (part >= parts) part -= parts;
   }
 }
@@ -210,6 +212,8 @@ class StreamLaps {
       clock_ = p.clocks + phase * gridDim.x + blockIdx.x;
       asm volatile("mov.u32 %0, %%smid;" : "=r"(clock_->sm));
     }
+    if (p.clocks != nullptr && threadIdx.x / 32 + 1 == kStreamWarps)
+      ring_ = &p.clocks[phase * gridDim.x + blockIdx.x].ring;
     begin_ = clock64();
     if (clock_ != nullptr) clock_->wait = static_cast<uint32_t>(begin_ - the_block().clock);
   }
@@ -219,9 +223,25 @@ class StreamLaps {
     clock_->*part = static_cast<uint32_t>(now - begin_);
     the_block().clock = begin_ = now;
   }
+  // How much of the ring is full, whose stages before number `n_read` are used up; by the last warp.
+  __device__ __forceinline__ void note_ring(const StreamLayout& at, uint32_t n_read) {
+    if (ring_ == nullptr) return;
+    const uint32_t lane = threadIdx.x % 32;
+    uint32_t place = n_read % at.n_stages + lane, round = n_read / at.n_stages, n = 0;
+    for (uint32_t i = lane; i < at.n_stages; i += 32, place += 32) {
+      if (place >= at.n_stages) {
+        place -= at.n_stages;
+        ++round;
+      }
+      n += is_complete_now(shared_address(shared + at.barriers) + 8 * place, round % 2) ? 1 : 0;
+    }
+    n = __reduce_add_sync(0xffffffffu, n);
+    if (lane == 0) *ring_ = n;
+  }
 
  private:
   StreamClock* clock_ = nullptr;
+  uint32_t* ring_ = nullptr;
   long long begin_;
 };
 
@@ -247,6 +267,7 @@ __device__ __noinline__ void run_linear(const StreamTurn turn, unsigned long lon
   sync_block();
   laps.lap(&StreamClock::input);
   const StreamLayout at = block.params.at;
+  laps.note_ring(at, block.n_read);
   const uint32_t begin = block.n_read, n_first = share.n_groups * p.product[0].segment.parts;
   uint32_t n_second = 0;
   StreamReader reader = block.reader[threadIdx.x / 32];

@@ -1,9 +1,10 @@
 // The ring of a block: its part of every segment of the tape, one after the other, token after token.
 //
 // A stage holds a part of a group of four rows. One warp, the feeder, does nothing but start copies, and knows nothing
-// of phases: it goes on as long as there are stages that have been given back. The stages go to the other warps in
-// turn, so that a copy that is late keeps one of them waiting and not the block's whole share. A copy completes on the
-// stage's own mbarrier.
+// of phases: it goes on as long as there are stages that have been given back. The places of the ring go to the other
+// warps in turn, so that a copy that is late keeps one of them waiting and not the block's whole share. A place belongs
+// to one warp for ever, since the one bit of parity of its mbarrier, on which copies complete, tells only neighbouring
+// uses apart.
 #pragma once
 
 #include "cuda/device/async_copy.cuh"
@@ -44,8 +45,10 @@ struct StreamReader {
         : "memory");
     next += kStreamWarps;
     place += kStreamWarps;
-    if (place >= at.n_stages) {
-      place -= at.n_stages;
+    if (place >= at.n_stages) {  // where the places are no multiple of the warps, the turn begins anew
+      const uint32_t first = place % kStreamWarps;
+      next += at.n_stages - place + first;
+      place = first;
       ++round;
     }
   }
