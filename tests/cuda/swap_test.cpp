@@ -5,6 +5,8 @@
 
 #include "cuda/device.h"
 #include "models/reference_models.h"
+#include "ops/cases.h"
+#include "ops/compare.h"
 #include "oracle/oracle_backend.h"
 #include "program/lower.h"
 
@@ -96,6 +98,25 @@ TEST(CudaSwap, LogitsUnderForcedDecisions) {
     for (size_t t = 0; t < expected.tokens.size(); ++t)
       for (uint64_t e = 0; e <= kEvents; ++e) EXPECT_EQ(followed[t * kColumns + e], trace[t * kColumns + e]);
   }
+}
+
+// Beside CudaOps for what only these ops have: tokens of sequential nodes in steps of every size, without a graph too.
+TEST(CudaSwap, CasesAgreeWithTheOracleInEveryStepAndLaunch) {
+  SKIP_WITHOUT_DEVICE();
+  constexpr double kLargeStepLimit = 3e-5, kRounding = 1e-11;
+  const auto backend = make_cuda_backend({}), plain = make_cuda_backend({.graph = false, .dependent_launch = false});
+  int n_cases = 0;
+  for (const OpCase& c : op_cases()) {
+    if (!c.name.starts_with("swap_") && !c.name.starts_with("bank_") && !c.name.starts_with("state_")) continue;
+    ++n_cases;
+    const std::vector<float> expected = run_case(c, *make_oracle_backend());
+    const std::vector<float> singles = run_case(in_single_tokens(c), *backend);
+    EXPECT_LE(nmse(singles, expected), std::max(c.limit, kRounding)) << c.name;
+    EXPECT_LE(nmse(run_case(c, *backend), expected), std::max(c.limit, kLargeStepLimit)) << c.name << " in steps";
+    EXPECT_EQ(run_case(in_single_tokens(c), *plain), singles) << c.name << " without graph and early launch";
+    for (const size_t n : {2, 8}) EXPECT_EQ(run_case(in_steps_of(c, n), *backend), singles) << c.name << " by " << n;
+  }
+  EXPECT_GT(n_cases, 15);
 }
 
 // A carried state belongs to its position: going back must give back what was there.

@@ -63,7 +63,8 @@ void emit_pieces(CaseBuilder& b, const Layer& l, const SwapRoute& route, const W
   at.ram = written;
 }
 
-void emit_event(CaseBuilder& b, const Layer& l, SwapRoute route, const WeightId (&w)[3], Built& at) {
+void emit_event(CaseBuilder& b, const Layer& l, const SwapRoute& whole, const WeightId (&w)[3], Built& at) {
+  SwapRoute route = whole;
   route.out = route.bank = {};
   const SwapEvent event{.route = route,
                         .w_gate = w[0],
