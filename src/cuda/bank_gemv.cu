@@ -4,8 +4,7 @@
 // Phases of an event: the first product routes in every block, for a kernel of its own would be a phase more. What the
 // decision needs, 45 KB of weights at 1024 columns, comes before the wait; behind it lie one read of the vector, two
 // sums per warp and a barrier, then the stream of the bank starts. It triggers its dependents when the bank is written,
-// so every product behind it in the event knows the bank before its own wait and fills its ring at once. No product but
-// the first one of an event, which waits first, may be the kernel in front of a routing one.
+// so every product behind it in the event knows the bank before its own wait and fills its ring at once.
 #include <algorithm>
 
 #include "cuda/bank_gemv.h"
