@@ -165,7 +165,7 @@ class Suite {
     report.device = backend_->description();
     report.backend = backend_->name();
     if (variant.needs_gpu && !backend_->name().starts_with("cuda")) {
-      row.problem = fmt::format("n/a: --device {} has neither graphs nor a stream", backend_->name());
+      row.problem = fmt::format("--device {} has neither graphs nor a stream", backend_->name());
       return;
     }
     try {

@@ -58,15 +58,20 @@ std::string suite_text(const SwapSuiteReport& r) {
       "kernels | launches |\n"
       "| -------------------- | ----------- | ------------- | ---------: | -------: | -------: | ----------: | "
       "------: | -------: |\n";
+  std::string problems;
   for (const SwapSuiteRow& row : r.rows) {
     out += fmt::format("| {:<20} | {:<11} | {:<13} | ", row.model, row.memory, row.variant);
     if (!row.problem.empty()) {
-      out += row.problem + " |\n";
+      out +=
+          fmt::format("{:>10} | {:>8} | {:>8} | {:>11} | {:>7} | {:>8} |\n", "n/a", "n/a", "n/a", "n/a", "n/a", "n/a");
+      const std::string line = fmt::format("n/a: {}: {}\n", row.variant, row.problem);
+      if (problems.find(line) == std::string::npos) problems += line;
       continue;
     }
     out += fmt::format("{:>10.2f} | {:>8.1f} | {:>8.3f} | {:>11.4f} | {:>7} | {:>8} |\n", row.prefill_ms,
                        row.tokens_per_second, 1e3 / row.tokens_per_second, row.avg_logprob, row.kernels, row.launches);
   }
+  if (!problems.empty()) out += "\n" + problems;
   if (r.roofline) out += roofline_text(*r.roofline);
   return out;
 }
