@@ -7,6 +7,7 @@
 #include "bench_report.h"
 #include "model_flags.h"
 #include "program/plan.h"
+#include "swap_suite.h"
 #include "terminal.h"
 #include "tokens_argument.h"
 #include "version.h"
@@ -22,6 +23,8 @@ struct BenchFlags {
   std::string output = "md", output_err;
   std::vector<std::string> compare_files;
   double tolerance = 0.02;
+  std::string suite;
+  SwapSuiteFlags swap;
 };
 
 uint64_t number(const std::string& text, const char* flag) {
@@ -218,6 +221,31 @@ void run_bench_command(const BenchFlags& f) {
   if (f.output == "md") print_out(fmt::format("\nbuild: stretto {}\n", kVersion));
 }
 
+void run_suite(const BenchFlags& f) {
+  if (f.suite != "swap-ffn") fail(ErrorKind::kBadArgument, "bench --suite {}: the known suite is swap-ffn", f.suite);
+  SwapSuiteFlags swap = f.swap;
+  const std::vector<uint64_t> prompts = numbers(f.prompt, "-p", swap.n_prompt),
+                              generated = numbers(f.generate, "-n", swap.n_gen);
+  if (prompts.size() != 1 || generated.size() != 1 || prompts[0] < 2 || generated[0] < 2)
+    fail(ErrorKind::kBadArgument, "bench --suite: one -p and one -n, at least 2");
+  swap.n_prompt = prompts[0];
+  swap.n_gen = generated[0];
+  swap.repetitions = f.repetitions;
+  swap.output = f.output;
+  swap.output_err = f.output_err;
+  run_swap_suite(f.common, swap);
+}
+
+void add_suite_flags(CLI::App& c, BenchFlags& f) {
+  c.add_option("--suite", f.suite,
+               "swap-ffn: baseline and hybrid, unfused to persistent; MODEL: several with commas, a folder, or none "
+               "for random weights");
+  c.add_option("--suite-shape", f.swap.shape, "of random weights: full or small");
+  c.add_option("--suite-tokens", f.swap.tokens, "the prompt of a suite as ids, or @FILE");
+  c.add_option("--suite-text", f.swap.text, "the prompt of a suite as a text file");
+  c.add_option("--peak-tflops", f.swap.peak_tflops, "ceiling of a suite's compute column");
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app, int& exit_code) {
@@ -243,6 +271,7 @@ void add_bench(CLI::App& app, int& exit_code) {
   c->add_option("--compare", f->compare_files, "two JSON results: BEFORE AFTER; exit 1 if slower, 2 if not comparable")
       ->expected(2);
   c->add_option("--tolerance", f->tolerance, "slow-down that --compare accepts");
+  add_suite_flags(*c, *f);
   c->callback([f, &exit_code] {
     set_quiet(f->common.quiet);
     if (f->compare_files.size() == 2) {
@@ -253,6 +282,7 @@ void add_bench(CLI::App& app, int& exit_code) {
       print_out(compare(before, after, f->tolerance, &exit_code));
       return;
     }
+    if (!f->suite.empty()) return run_suite(*f);
     if (f->limits) return run_limits_command(*f);
     if (f->common.model.empty()) fail(ErrorKind::kBadArgument, "bench: which MODEL?");
     run_bench_command(*f);

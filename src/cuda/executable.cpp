@@ -244,14 +244,31 @@ void CudaExecutable::launch_ops() {
                       .temperature_context = r.table->temperature_context});
     restore();
   }
-  for (const Node& node : program_.nodes) {
-    if (!choices.wants(node.role)) continue;
+  const uint64_t n_tokens = machine_.n_tokens;
+  for (size_t i = 0, end = 0; i < program_.nodes.size(); i = end) {
+    end = sequence_end(program_.nodes, i);
+    if (!program_.nodes[i].sequential || n_tokens == 1) {
+      launch_nodes(i, end, dependent);
+      continue;
+    }
+    machine_.n_tokens = 1;
+    for (machine_.first_row = 0; machine_.first_row < n_tokens; ++machine_.first_row) launch_nodes(i, end, dependent);
+    machine_.first_row = 0;
+    machine_.n_tokens = n_tokens;
+  }
+}
+
+// Nodes begin .. end - 1 as far as measurements want them; behind the first kernel others may start early.
+void CudaExecutable::launch_nodes(size_t begin, size_t end, bool dependent) {
+  for (size_t i = begin; i < end; ++i) {
+    const Node& node = program_.nodes[i];
+    if (!machine_.choices.wants(node.role)) continue;
     std::visit(
         [&]<class T>(const T& op) {
           if constexpr (requires { cuda::run(op, machine_); }) cuda::run(op, machine_);
         },
         node.op);
-    restore();
+    machine_.queue.dependent = dependent;
   }
 }
 

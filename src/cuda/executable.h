@@ -73,6 +73,7 @@ class CudaExecutable : public Executable {
   void tune();
   void capture();
   void launch_ops();
+  void launch_nodes(size_t begin, size_t end, bool dependent);
   void launch_choice();
   void launch_sample();
   void launch_loop_step(bool sampled);

@@ -23,15 +23,6 @@ MatrixKey gate_up_key(const MoeBlock& op) {
   return {.weights = {op.w_gate.index, op.w_up.index}, .gate_up = true, .experts = true};
 }
 
-// Whether the kernels take `n_vectors` inputs of this matrix.
-bool packs_experts(WeightId id, const Tables& t, uint64_t n_vectors) {
-  const WeightInfo& w = t[id];
-  if (!decodes(id, t) || w.shape.rank() != 3 || !gemv_supports(w.type)) return false;
-  const UnitShape unit = unit_shape(w.type);
-  const uint64_t element_bytes = info(w.type).block_elements == 1 ? sizeof(float) : 2;
-  return n_vectors * round_up(w.shape.cols(), unit.cols) * element_bytes <= kMaxVectorBytes;
-}
-
 bool routes(uint64_t n_experts, uint64_t top_k) { return n_experts <= kMaxRoutedExperts && top_k <= kMaxTopK; }
 
 ExpertShape shape_of(const MatrixKey& key, const Tables& t) {
@@ -168,6 +159,14 @@ void run_large(const MoeBlock& op, Machine& m) {
 }
 
 }  // namespace
+
+bool packs_experts(WeightId id, const Tables& t, uint64_t n_vectors) {
+  const WeightInfo& w = t[id];
+  if (!decodes(id, t) || w.shape.rank() != 3 || !gemv_supports(w.type)) return false;
+  const UnitShape unit = unit_shape(w.type);
+  const uint64_t element_bytes = info(w.type).block_elements == 1 ? sizeof(float) : 2;
+  return n_vectors * round_up(w.shape.cols(), unit.cols) * element_bytes <= kMaxVectorBytes;
+}
 
 bool supports(const RouterTopK& op, const Tables& t) { return routes(t[op.logits].width, op.top_k); }
 void plan(const RouterTopK&, Planner&) {}

@@ -66,6 +66,7 @@ struct GemvParams {
   float eps = 0;
   GemvPart part[3] = {};
   const float* residual = nullptr;  // [n_tokens, part[0].n_rows]
+  float* copy = nullptr;            // where a plain result of one part, one token and no bias goes too
   bool gate_up = false;
   Activation act = Activation::kSilu;
   QuantizedVector out_quantized = {};  // of gate_up, instead of part[0].out; that of the first token

@@ -112,7 +112,9 @@ struct Machine {
   DeviceShape device;
   Queue queue;
   Choices choices;
-  uint64_t n_tokens = 0, n_outputs = 0;  // of the running step
+  // Of the running step; in sequential nodes one token, that of row first_row.
+  uint64_t n_tokens = 0, n_outputs = 0;
+  uint64_t first_row = 0;
 
   StepState* state = nullptr;         // device
   int32_t* tokens = nullptr;          // device, [max_tokens]
@@ -139,7 +141,10 @@ struct Machine {
   const Tables& tables() const { return program->tables; }
   uint64_t rows(ValueId id) const { return tables()[id].rows == Rows::kTokens ? n_tokens : n_outputs; }
   uint64_t width(ValueId id) const { return tables()[id].width; }
-  float* value(ValueId id) const { return values[static_cast<size_t>(id.index)]; }
+  float* value(ValueId id) const {
+    const uint64_t skipped = tables()[id].rows == Rows::kTokens ? first_row * width(id) : 0;
+    return values[static_cast<size_t>(id.index)] + skipped;
+  }
   // Whether products of this many rows are dense ones.
   bool is_large(uint64_t n_rows) const { return n_rows > kMaxGemvRows && gemm != nullptr; }
   // The type in which a value travels in this step.

@@ -74,16 +74,33 @@ bool supports(const MoeBlock&, const Tables&);
 void plan(const MoeBlock&, Planner&);
 void run(const MoeBlock&, Machine&);
 
-// Swap layers have no kernels on CUDA yet: programs that hold them are refused by name. An executable that runs them
-// must also take sequential nodes token by token.
-inline bool supports(const StateRead&, const Tables&) { return false; }
-inline bool supports(const StateWrite&, const Tables&) { return false; }
-inline bool supports(const SwapRoute&, const Tables&) { return false; }
-inline bool supports(const SwapWrite&, const Tables&) { return false; }
-inline bool supports(const SwapCollapse&, const Tables&) { return false; }
+// swap_ops.cpp
+bool supports(const StateRead&, const Tables&);
+void plan(const StateRead&, Planner&);
+void run(const StateRead&, Machine&);
+bool supports(const StateWrite&, const Tables&);
+void plan(const StateWrite&, Planner&);
+void run(const StateWrite&, Machine&);
+bool supports(const SwapRoute&, const Tables&);
+void plan(const SwapRoute&, Planner&);
+void run(const SwapRoute&, Machine&);
+bool supports(const SwapWrite&, const Tables&);
+void plan(const SwapWrite&, Planner&);
+void run(const SwapWrite&, Machine&);
+bool supports(const SwapCollapse&, const Tables&);
+void plan(const SwapCollapse&, Planner&);
+void run(const SwapCollapse&, Machine&);
+bool supports(const BankFfn&, const Tables&);
+void plan(const BankFfn&, Planner&);
+void run(const BankFfn&, Machine&);
+bool supports(const SwapEvent&, const Tables&);
+void plan(const SwapEvent&, Planner&);
+void run(const SwapEvent&, Machine&);
 
 // A weight whose rows can be packed, and short enough for a vector of its width to lie in shared memory.
 bool packs(WeightId id, const Tables& t);
+// Weights of experts [n_experts, n_out, n_in] whose kernels have room for n_vectors inputs.
+bool packs_experts(WeightId id, const Tables& t, uint64_t n_vectors);
 // An absent weight, or one that can be decoded to floats.
 bool decodes(WeightId id, const Tables& t);
 

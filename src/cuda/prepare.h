@@ -1,6 +1,7 @@
 // Once per process and device: shared memory limits and carve-out of the kernels of a step.
 #pragma once
 
+#include "cuda/bank_gemv.h"
 #include "cuda/decode_attention.h"
 #include "cuda/expert_gemm.h"
 #include "cuda/experts.h"
@@ -9,6 +10,7 @@
 #include "cuda/rows.h"
 #include "cuda/sample.h"
 #include "cuda/stream.h"
+#include "cuda/swap.h"
 
 namespace stretto::cuda {
 
@@ -21,6 +23,8 @@ inline void prepare_kernels(const DeviceShape& device) {
   prepare_experts(device);
   prepare_expert_gemm(device);
   prepare_stream(device);
+  prepare_swap(device);
+  prepare_bank_gemv(device);
 }
 
 }  // namespace stretto::cuda

@@ -24,16 +24,17 @@
 #include "ops/router_top_k.h"
 #include "ops/state_rows.h"
 #include "ops/swap_collapse.h"
+#include "ops/swap_event.h"
 #include "ops/swap_route.h"
 #include "ops/swap_write.h"
 #include "ops/take_outputs.h"
 
 namespace stretto {
 
-using Op = std::variant<Embed, RmsNorm, Linear, Add, GatedAct, Rope, KvAppend, Attention, TakeOutputs, RouterTopK,
-                        ExpertLinear, ExpertSum, StateRead, StateWrite, SwapRoute, SwapWrite,
-                        SwapCollapse,                                                          // primitive
-                        NormLinear, NormGateUp, LinearAdd, RopeAttention, MoeBlock, BankFfn>;  // fused
+using Op =
+    std::variant<Embed, RmsNorm, Linear, Add, GatedAct, Rope, KvAppend, Attention, TakeOutputs, RouterTopK,
+                 ExpertLinear, ExpertSum, StateRead, StateWrite, SwapRoute, SwapWrite, SwapCollapse,  // primitive
+                 NormLinear, NormGateUp, LinearAdd, RopeAttention, MoeBlock, BankFfn, SwapEvent>;     // fused
 
 // Stands for any emitter when asking whether an op can be decomposed.
 struct AnyEmitter {

@@ -2,9 +2,7 @@
 // with those of bf16 products where a step is large enough for them.
 #include <gtest/gtest.h>
 
-#include "base/error.h"
 #include "cuda/device.h"
-#include "cuda/refused.h"
 #include "ops/cases.h"
 #include "ops/compare.h"
 #include "oracle/oracle_backend.h"
@@ -21,7 +19,6 @@ TEST(CudaOps, EveryCaseAgreesWithTheOracle) {
   SKIP_WITHOUT_DEVICE();
   const auto backend = make_cuda_backend({}), frugal = make_cuda_backend({.weight_copies = false});
   for (const OpCase& c : op_cases()) {
-    if (is_refused(c)) continue;
     const std::vector<float> expected = run_case(c, *make_oracle_backend());
     EXPECT_LE(nmse(run_case(in_single_tokens(c), *backend), expected), std::max(c.limit, kRounding)) << c.name;
     EXPECT_LE(nmse(run_case(c, *backend), expected), std::max(c.limit, kLargeStepLimit)) << c.name << " in steps";
@@ -35,7 +32,6 @@ TEST(CudaOps, TheBitsOfATokenDoNotDependOnHowManyShareItsStep) {
   SKIP_WITHOUT_DEVICE();
   const auto backend = make_cuda_backend({});
   for (const OpCase& c : op_cases()) {
-    if (is_refused(c)) continue;
     const std::vector<float> expected = run_case(in_single_tokens(c), *backend);
     for (const size_t n : {2, 3, 4, 7, 8}) EXPECT_EQ(run_case(in_steps_of(c, n), *backend), expected) << c.name << n;
   }
@@ -45,7 +41,6 @@ TEST(CudaOps, NeitherGraphNorDependentLaunchChangesABit) {
   SKIP_WITHOUT_DEVICE();
   const auto backend = make_cuda_backend({});
   for (const OpCase& c : op_cases()) {
-    if (is_refused(c)) continue;
     const OpCase single = in_single_tokens(c);
     const std::vector<float> expected = run_case(single, *backend);
     for (const bool graph : {false, true})
@@ -53,23 +48,6 @@ TEST(CudaOps, NeitherGraphNorDependentLaunchChangesABit) {
         EXPECT_EQ(run_case(single, *make_cuda_backend({.graph = graph, .dependent_launch = pdl})), expected)
             << c.name << " graph " << graph << " dependent launch " << pdl;
   }
-}
-
-TEST(CudaOps, WhatHasNoKernelIsRefusedByName) {
-  SKIP_WITHOUT_DEVICE();
-  const auto backend = make_cuda_backend({});
-  int n_refused = 0;
-  for (const OpCase& c : op_cases()) {
-    if (!is_refused(c)) continue;
-    try {
-      backend->lower(c.program);
-      ADD_FAILURE() << c.name;
-    } catch (const Error& e) {
-      EXPECT_EQ(e.kind(), ErrorKind::kUnsupported);
-      ++n_refused;
-    }
-  }
-  EXPECT_GT(n_refused, 0);
 }
 
 }  // namespace

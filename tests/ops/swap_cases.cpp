@@ -10,10 +10,11 @@ namespace {
 constexpr double kPlain = 1e-11;
 constexpr double kChain = 1e-9;  // a layer, the rounding of one event entering the next
 
-// A layer of events over banks of F32 weights, as the architecture's block writes it.
+// A layer of events, as the architecture's block writes it, or with the events in their pieces.
 struct Layer {
   uint64_t d = 0, d_ff = 0, n_banks = 4, n_events = 3, k_ffn = 2;
-  bool carried = false;
+  bool carried = false, in_pieces = false;
+  DType type = DType::kF32;  // of the banks
   std::vector<uint64_t> steps = {1, 3, 17};
 };
 
@@ -41,10 +42,46 @@ SwapRoute route_of(CaseBuilder& b, const Layer& l, const Built& at, bool first) 
           .hooks = {}};
 }
 
+// One event in its pieces; moves `at` on.
+void emit_pieces(CaseBuilder& b, const Layer& l, const SwapRoute& route, const WeightId (&w)[3], Built& at) {
+  b.emit(route);
+  at.v = route.out;
+  for (uint64_t k = 0; k < l.k_ffn; ++k) {
+    const ValueId next = b.value(l.d);
+    b.emit(BankFfn{.x = at.v,
+                   .bank = route.bank,
+                   .norm = route.norm,
+                   .w_gate = w[0],
+                   .w_up = w[1],
+                   .w_down = w[2],
+                   .out = next,
+                   .eps = 1e-5F});
+    at.v = next;
+  }
+  const ValueId written = b.value(kStreams * l.d);
+  b.emit(SwapWrite{.v = at.v, .streams = route.streams_out, .ram = at.ram, .out = written});
+  at.ram = written;
+}
+
+void emit_event(CaseBuilder& b, const Layer& l, const SwapRoute& whole, const WeightId (&w)[3], Built& at) {
+  SwapRoute route = whole;
+  route.out = route.bank = {};
+  const SwapEvent event{.route = route,
+                        .w_gate = w[0],
+                        .w_up = w[1],
+                        .w_down = w[2],
+                        .k_ffn = l.k_ffn,
+                        .out = b.value(l.d),
+                        .ram_out = b.value(kStreams * l.d)};
+  b.emit(event);
+  at.v = event.out;
+  at.ram = event.ram_out;
+}
+
 Built build(CaseBuilder& b, const Layer& l, ValueId x) {
   const uint64_t d = l.d;
-  const WeightId w1 = b.weight(DType::kF32, {l.n_banks, l.d_ff, d}), w3 = b.weight(DType::kF32, {l.n_banks, l.d_ff, d});
-  const WeightId w2 = b.weight(DType::kF32, {l.n_banks, d, l.d_ff});
+  const WeightId w1 = b.weight(l.type, {l.n_banks, l.d_ff, d}), w3 = b.weight(l.type, {l.n_banks, l.d_ff, d});
+  const WeightId w2 = b.weight(l.type, {l.n_banks, d, l.d_ff});
   Built at{.ram = {}, .streams = {}, .v = x, .out = b.value(d)};
   StateId ram, streams;
   b.set_sequential(l.carried);
@@ -58,24 +95,8 @@ Built build(CaseBuilder& b, const Layer& l, ValueId x) {
   }
   for (uint64_t e = 0; e < l.n_events; ++e) {
     const SwapRoute route = route_of(b, l, at, e == 0);
-    b.emit(route);
+    (l.in_pieces ? emit_pieces : emit_event)(b, l, route, {w1, w3, w2}, at);
     at.streams = route.streams_out;
-    at.v = route.out;
-    for (uint64_t k = 0; k < l.k_ffn; ++k) {
-      const ValueId next = b.value(d);
-      b.emit(BankFfn{.x = at.v,
-                     .bank = route.bank,
-                     .norm = route.norm,
-                     .w_gate = w1,
-                     .w_up = w3,
-                     .w_down = w2,
-                     .out = next,
-                     .eps = 1e-5F});
-      at.v = next;
-    }
-    const ValueId written = b.value(kStreams * d);
-    b.emit(SwapWrite{.v = at.v, .streams = at.streams, .ram = at.ram, .out = written});
-    at.ram = written;
   }
   b.emit(SwapCollapse{.v = at.v,
                       .ram = at.ram,
@@ -95,12 +116,12 @@ Built build(CaseBuilder& b, const Layer& l, ValueId x) {
   return at;
 }
 
-OpCase layer_case(const std::string& name, const Layer& l, uint32_t seed) {
+OpCase layer_case(const std::string& name, const Layer& l, uint32_t seed, double limit = kChain) {
   CaseBuilder b(seed);
   const Built built = build(b, l, b.input(l.d));
   const ValueId normed = b.value(l.d);  // carried rows outgrow float32
   b.emit(RmsNorm{.x = built.out, .weight = {}, .out = normed, .group = l.d, .eps = 1e-5F});
-  return b.finish(name, normed, kChain, l.steps);
+  return b.finish(name, normed, limit, l.steps);
 }
 
 void add_events(std::vector<OpCase>& out) {
@@ -163,10 +184,17 @@ void add_swap_cases(std::vector<OpCase>& out) {
   add_bank_ffn(out);
   for (const bool carried : {false, true}) {
     const std::string kind = carried ? "_carried" : "_local";
-    out.push_back(layer_case("swap_layer" + kind, {.d = 48, .d_ff = 40, .carried = carried}, 1800));
+    for (const bool in_pieces : {false, true})
+      out.push_back(layer_case("swap_layer" + kind + (in_pieces ? "_in_pieces" : ""),
+                               {.d = 48, .d_ff = 40, .carried = carried, .in_pieces = in_pieces}, 1800));
     out.push_back(layer_case("swap_layer_one_bank" + kind,
                              {.d = 33, .d_ff = 20, .n_banks = 1, .n_events = 1, .k_ffn = 1, .carried = carried}, 1900));
   }
+  // One event: rounded products would make a second one decide otherwise.
+  for (const DType type : {DType::kBF16, DType::kQ8_0, DType::kQ4_K})
+    out.push_back(layer_case("swap_layer_" + std::string(name(type)),
+                             {.d = 256, .d_ff = 512, .n_events = 1, .k_ffn = 3, .type = type}, 1950,
+                             has_integer_dot(type) ? 2e-3 : kPlain));
   out.push_back(layer_case("swap_layer_outgrows_float32",
                            {.d = 24, .d_ff = 16, .n_events = 8, .k_ffn = 1, .carried = true, .steps = {90, 1, 9}},
                            2000));

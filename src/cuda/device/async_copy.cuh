@@ -85,6 +85,15 @@ __device__ __forceinline__ uint64_t read_once_policy() {
   return policy;
 }
 
+// For data that is read again soon: keep it there rather than what is read once.
+__device__ __forceinline__ uint64_t read_again_policy() {
+  uint64_t policy = 0;
+#if __CUDA_ARCH__ >= 900
+  asm volatile("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
+#endif
+  return policy;
+}
+
 // The whole warp calls; `to`, `from` and `bytes` are multiples of 16.
 __device__ __forceinline__ void copy_async(uint32_t to, const uint8_t* from, uint32_t bytes, uint32_t barrier,
                                            uint64_t policy, uint32_t lane) {

@@ -166,6 +166,7 @@ struct GemvAccumulator {
 
 // Row `row` of the plain result of token t, all but its bias.
 __device__ __forceinline__ void store_row(const GemvParams& p, uint32_t t, uint32_t row, float y) {
+  if (p.copy != nullptr && row < p.part[0].n_rows) p.copy[row] = y;
 #pragma unroll
   for (int i = 0; i < 3; ++i) {
     const GemvPart& part = p.part[i];
@@ -260,47 +261,65 @@ __device__ __forceinline__ void fetch_next(const GemvParams& p, uint32_t warp, u
     for (uint32_t i = warp; i < next.n_pieces; i += n_warps) prefetch_async(next.data + i * next.stride, next.bytes);
 }
 
-// Block `block` of the n_blocks that share the matrix of `p`.
+// What block `block` of the n_blocks that share a matrix multiplies, and where its shared memory has what.
+template <class Format, uint32_t kTokens>
+struct GemvBlock {
+  uint8_t* shared;
+  uint32_t block, n_blocks;
+  uint32_t warp, lane, n_warps;
+  uint32_t first_group, end_group, most_groups, padded;
+  uint32_t begin, end;  // this warp's units of the block's
+  StreamShape shape;
+  GemvLayout at;
+  GemvInput in;
+
+  __device__ __forceinline__ GemvBlock(const GemvParams& p, uint8_t* memory, uint32_t block, uint32_t n_blocks)
+      : shared(memory),
+        block(block),
+        n_blocks(n_blocks),
+        warp(threadIdx.x / 32),
+        lane(threadIdx.x % 32),
+        n_warps(blockDim.x / 32),
+        first_group(block * (p.n_groups / p.run_groups) / n_blocks * p.run_groups),
+        end_group((block + 1) * (p.n_groups / p.run_groups) / n_blocks * p.run_groups),
+        most_groups((p.n_groups / p.run_groups + n_blocks - 1) / n_blocks * p.run_groups),
+        padded(p.n_units * Format::kUnitCols),
+        begin(warp * ((end_group - first_group) * p.n_units) / n_warps),
+        end((warp + 1) * ((end_group - first_group) * p.n_units) / n_warps),
+        shape{Format::kUnitBytes, p.units_per_stage, p.n_stages},
+        at(Format::kInteger, padded, p.norm != nullptr ? p.n_in : 0, n_warps, most_groups, p.n_stages,
+           shape.ring_bytes(), kTokens),
+        in{reinterpret_cast<float*>(shared + at.norm), reinterpret_cast<float*>(shared + at.scratch),
+           reinterpret_cast<int8_t*>(shared + at.x),   reinterpret_cast<float*>(shared + at.scale),
+           reinterpret_cast<float*>(shared + at.x),    padded} {}
+
+  __device__ __forceinline__ WeightStream stream(const uint8_t* matrix, uint32_t n_units, uint32_t n_stages) const {
+    return WeightStream(shape, shared + at.ring + warp * shape.ring_bytes(),
+                        reinterpret_cast<uint64_t*>(shared + at.barriers) + warp * n_stages,
+                        matrix + (uint64_t{first_group} * n_units + begin) * Format::kUnitBytes, end - begin);
+  }
+};
+
+// Consumes the stream; the block has its input in shared memory and has synchronised.
 template <class Format, uint32_t kMostWarps, uint32_t kTokens>
-__device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, uint32_t n_blocks) {
-  extern __shared__ __align__(128) uint8_t shared[];
-  trigger_dependents();
-  const uint32_t n_warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const StreamShape shape{Format::kUnitBytes, p.units_per_stage, p.n_stages};
-  const uint32_t n_runs = p.n_groups / p.run_groups;
-  const uint32_t first_group = block * n_runs / n_blocks * p.run_groups;
-  const uint32_t end_group = (block + 1) * n_runs / n_blocks * p.run_groups;
-  const uint32_t padded = p.n_units * Format::kUnitCols;
-  const GemvLayout at(Format::kInteger, padded, p.norm != nullptr ? p.n_in : 0, n_warps,
-                      (n_runs + n_blocks - 1) / n_blocks * p.run_groups, p.n_stages, shape.ring_bytes(), kTokens);
-  const uint32_t n_block_units = (end_group - first_group) * p.n_units;
-  const uint32_t begin = warp * n_block_units / n_warps, end = (warp + 1) * n_block_units / n_warps;
-
-  WeightStream stream(shape, shared + at.ring + warp * shape.ring_bytes(),
-                      reinterpret_cast<uint64_t*>(shared + at.barriers) + warp * p.n_stages,
-                      p.weights + (uint64_t{first_group} * p.n_units + begin) * Format::kUnitBytes, end - begin);
-  stream.start();
-  const GemvInput in{reinterpret_cast<float*>(shared + at.norm), reinterpret_cast<float*>(shared + at.scratch),
-                     reinterpret_cast<int8_t*>(shared + at.x),   reinterpret_cast<float*>(shared + at.scale),
-                     reinterpret_cast<float*>(shared + at.x),    padded};
-  stage_norm(p, in);
-  wait_for_inputs();
-  load_input<Format::kInteger, is_wide<Format>(), kTokens>(p, in);
-  __syncthreads();
-
-  const GemvSums<kMostWarps> s{reinterpret_cast<float*>(shared + at.sums), reinterpret_cast<float*>(shared + at.edges),
-                               reinterpret_cast<uint32_t*>(shared + at.edge_groups), end_group - first_group};
+__device__ __forceinline__ void multiply_block(const GemvParams& p, const GemvBlock<Format, kTokens>& b,
+                                               WeightStream& stream) {
+  const GemvInput& in = b.in;
+  const uint32_t lane = b.lane, warp = b.warp, begin = b.begin, end = b.end;
+  const GemvSums<kMostWarps> s{reinterpret_cast<float*>(b.shared + b.at.sums),
+                               reinterpret_cast<float*>(b.shared + b.at.edges),
+                               reinterpret_cast<uint32_t*>(b.shared + b.at.edge_groups), b.end_group - b.first_group};
   if (lane == 0) s.edge_groups[warp] = begin < end && begin % p.n_units != 0 ? begin / p.n_units : UINT32_MAX;
-  if (threadIdx.x >= n_warps && threadIdx.x < kMostWarps) s.edge_groups[threadIdx.x] = UINT32_MAX;
+  if (threadIdx.x >= b.n_warps && threadIdx.x < kMostWarps) s.edge_groups[threadIdx.x] = UINT32_MAX;
   // On its way while the stream is consumed; one row per thread is the common case.
-  const float residual = first_residual<kTokens>(p, first_group, s.n_local);
+  const float residual = first_residual<kTokens>(p, b.first_group, s.n_local);
   GemvAccumulator<Format, kTokens> accumulator;
   uint32_t group = begin / p.n_units, u = begin % p.n_units;
   bool continued = u != 0;  // an earlier warp began this group
   bool fetched_next = false;
   for (uint32_t done = begin; done < end; done += p.units_per_stage) {
     if (!fetched_next && stream.is_issued()) {
-      if (lane == 0) fetch_next(p, block * n_warps + warp, n_blocks * n_warps);
+      if (lane == 0) fetch_next(p, b.block * b.n_warps + warp, b.n_blocks * b.n_warps);
       fetched_next = true;
     }
     const uint8_t* unit = stream.acquire();
@@ -325,10 +344,25 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
 
   delay_stores();
   if (p.gate_up) {
-    store_gate_up<kMostWarps, kTokens>(p, in, s, first_group);
+    store_gate_up<kMostWarps, kTokens>(p, in, s, b.first_group);
   } else {
-    store_plain<kMostWarps, kTokens>(p, in, s, first_group, residual);
+    store_plain<kMostWarps, kTokens>(p, in, s, b.first_group, residual);
   }
+}
+
+// Block `block` of the n_blocks that share the matrix of `p`.
+template <class Format, uint32_t kMostWarps, uint32_t kTokens>
+__device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, uint32_t n_blocks) {
+  extern __shared__ __align__(128) uint8_t shared[];
+  trigger_dependents();
+  const GemvBlock<Format, kTokens> b(p, shared, block, n_blocks);
+  WeightStream stream = b.stream(p.weights, p.n_units, p.n_stages);
+  stream.start();
+  stage_norm(p, b.in);
+  wait_for_inputs();
+  load_input<Format::kInteger, is_wide<Format>(), kTokens>(p, b.in);
+  __syncthreads();
+  multiply_block<Format, kMostWarps, kTokens>(p, b, stream);
 }
 
 // Registers for several blocks of eight warps per SM, although one fills its memory: measured, unrolled or larger loops

@@ -30,11 +30,12 @@ class WeightStream {
         to_issue_(n_units),
         lane_(threadIdx.x % 32) {}
 
-  __device__ void start() {
+  // `again`: the weights are read a second time soon.
+  __device__ void start(bool again = false) {
     if (lane_ == 0) {
       for (uint32_t s = 0; s < shape_.n_stages; ++s) init_copy_barrier(barriers_ + 8 * s);
       publish_barriers();
-      policy_ = read_once_policy();
+      policy_ = again ? read_again_policy() : read_once_policy();
     }
     __syncwarp();
     for (uint32_t s = 0; s < shape_.n_stages && to_issue_ > 0; ++s) issue(s);

@@ -71,41 +71,34 @@ class SwapModule {
 
   void event(uint64_t e) {
     const uint64_t d = spec_.d_model, n = swap_.n_events, b = swap_.n_banks;
-    SwapRoute route{.v = v_,
-                    .ram = ram_,
-                    .streams = streams_,
-                    .first = e == 0,
-                    .norm = part("swap_event_norm", e, Shape{n, d}, Shape{d}),
-                    .router = part("swap_router", e, Shape{n, b, d}, Shape{b, d}),
-                    .router_bias = part("swap_router.bias", e, Shape{n, b}, Shape{b}),
-                    .switches = part("swap_switch", e, Shape{n, kSwitches, d}, Shape{kSwitches, d}),
-                    .switch_bias = part("swap_switch.bias", e, Shape{n, kSwitches}, Shape{kSwitches}),
-                    .read = part("swap_read", e, Shape{n, d}, Shape{1, d}),
-                    .read_bias = part("swap_read.bias", e, Shape{n}, Shape{1}),
-                    .out = rec_.value("swap_v", d),
-                    .bank = rec_.value("bank", 1, Rows::kTokens, DType::kI32),
-                    .streams_out = rec_.value("streams", kStreamFields, Rows::kTokens, DType::kI32),
-                    .eps = spec_.rms_eps,
-                    .hooks = hooks(e)};
-    rec_.emit("swap_route", route);
+    const SwapRoute route{.v = v_,
+                          .ram = ram_,
+                          .streams = streams_,
+                          .first = e == 0,
+                          .norm = part("swap_event_norm", e, Shape{n, d}, Shape{d}),
+                          .router = part("swap_router", e, Shape{n, b, d}, Shape{b, d}),
+                          .router_bias = part("swap_router.bias", e, Shape{n, b}, Shape{b}),
+                          .switches = part("swap_switch", e, Shape{n, kSwitches, d}, Shape{kSwitches, d}),
+                          .switch_bias = part("swap_switch.bias", e, Shape{n, kSwitches}, Shape{kSwitches}),
+                          .read = part("swap_read", e, Shape{n, d}, Shape{1, d}),
+                          .read_bias = part("swap_read.bias", e, Shape{n}, Shape{1}),
+                          .out = {},
+                          .bank = {},
+                          .streams_out = rec_.value("streams", kStreamFields, Rows::kTokens, DType::kI32),
+                          .eps = spec_.rms_eps,
+                          .hooks = hooks(e)};
+    const SwapEvent event{.route = route,
+                          .w_gate = w1_,
+                          .w_up = w3_,
+                          .w_down = w2_,
+                          .k_ffn = swap_.k_ffn,
+                          .out = rec_.value("swap_v", d),
+                          .ram_out = rec_.value("ram", kStreams * d),
+                          .act = spec_.act};
+    rec_.emit("swap_event", event);
     streams_ = route.streams_out;
-    v_ = route.out;
-    for (uint64_t k = 0; k < swap_.k_ffn; ++k) {
-      const ValueId next = rec_.value("swap_v", d);
-      rec_.emit("swap_ffn", BankFfn{.x = v_,
-                                    .bank = route.bank,
-                                    .norm = route.norm,
-                                    .w_gate = w1_,
-                                    .w_up = w3_,
-                                    .w_down = w2_,
-                                    .out = next,
-                                    .eps = spec_.rms_eps,
-                                    .act = spec_.act});
-      v_ = next;
-    }
-    const ValueId written = rec_.value("ram", kStreams * d);
-    rec_.emit("swap_write", SwapWrite{.v = v_, .streams = streams_, .ram = ram_, .out = written});
-    ram_ = written;
+    v_ = event.out;
+    ram_ = event.ram_out;
   }
 
   ValueId collapse(ValueId x) {

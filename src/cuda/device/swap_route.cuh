@@ -1,0 +1,197 @@
+// Routing of one row by one block, in pieces that the routing kernel and the first product of an event share.
+//
+//   fetch()    before the wait: rows of router, switches and read gate
+//   decide()   behind it: logits, decision, the network; the same in every thread
+//   for_each() the vector after its read, four elements at a time
+//
+// Ranges of carried rows (ops/swap_streams.h): only where an exponent stands or an element reaches 2^kRowBits is the
+// vector scaled, in a second pass.
+#pragma once
+
+#include "cuda/device/dependency.cuh"
+#include "cuda/device/normed_dots.cuh"
+#include "cuda/swap.h"
+#include "ops/swap_streams.h"
+
+namespace stretto::cuda {
+
+struct LargestLogit {
+  uint32_t index = 0;  // the first of equals; not-a-number loses to everything
+  float lead = INFINITY;
+};
+__device__ __forceinline__ LargestLogit largest_logit(const float* q, uint32_t n) {
+  LargestLogit c;
+  for (uint32_t i = 1; i < n; ++i)
+    if (q[i] > q[c.index] || (isnan(q[c.index]) && !isnan(q[i]))) c.index = i;
+  for (uint32_t i = 0; i < n; ++i)
+    if (i != c.index) c.lead = fminf(c.lead, q[c.index] - q[i]);
+  return c;
+}
+
+// The decision at a position as the hooks have it: forced, and by the thread that `records`, recorded.
+__device__ __forceinline__ uint32_t hooked_decision(const SwapHookParams& hooks, uint32_t position, uint32_t own,
+                                                    float margin, bool records) {
+  if (hooks.forced != nullptr && position < hooks.n_forced)
+    own = static_cast<uint32_t>(hooks.forced[uint64_t{position} * hooks.forced_stride + hooks.column]);
+  if (records && hooks.trace != nullptr) {
+    float* const row = hooks.trace + uint64_t{position} * hooks.trace_stride;
+    row[hooks.column] = static_cast<float>(own);
+    row[hooks.margin_column] = margin;
+  }
+  return own;
+}
+
+__device__ __forceinline__ uint32_t map_of(const int32_t* streams) {
+  return static_cast<uint32_t>(streams[0]) ^ kStreamOrder;
+}
+
+class SwapRouteBlock {
+ public:
+  // `logits` is shared memory for n_banks + kSwitches + 1 floats.
+  __device__ __forceinline__ SwapRouteBlock(const SwapRouteParams& p, uint32_t row, float* logits)
+      : p_(p), row_(row), logits_(logits) {}
+
+  __device__ __forceinline__ void fetch() {
+    dots_.fetch([this](uint32_t k) { return row_at(k); }, n_logits(), p_.norm, p_.d);
+  }
+
+  // One thread of the block that `records` writes bank, streams and the trace.
+  __device__ __forceinline__ void decide(bool records) {
+    const float* const v = p_.v + uint64_t{row_} * p_.d;
+    const uint32_t i = 4 * threadIdx.x;
+#pragma unroll
+    for (uint32_t s = 0; s < kStreams; ++s)
+      early_[s] = p_.ram != nullptr ? load4<false>(ram_row(s), i, p_.d) : make_float4(0, 0, 0, 0);
+    early_v_ = load4<false>(v, i, p_.d);
+    int32_t before[kStreamFields];
+#pragma unroll
+    for (uint32_t f = 0; f < kStreamFields; ++f)
+      before[f] = p_.streams != nullptr ? p_.streams[uint64_t{row_} * kStreamFields + f] : 0;
+    dots_.finish(
+        v, [this](uint32_t k) { return row_at(k); }, n_logits(), p_.norm, p_.d, p_.eps,
+        [this](uint32_t k, float dot) { logits_[k] = dot + bias_of(k); });
+    __syncthreads();
+    const LargestLogit bank = largest_logit(logits_, p_.n_banks);
+    uint32_t switches = 0;
+    float margin = bank.lead;
+#pragma unroll
+    for (uint32_t j = 0; j < kSwitches; ++j) {
+      const float logit = logits_[p_.n_banks + j];
+      if (logit > 0) switches |= 1U << j;
+      margin = fminf(margin, fabsf(logit));
+    }
+    records_ = records && threadIdx.x == 0;
+    const uint32_t position = static_cast<uint32_t>(*p_.position) + p_.first_row + row_;
+    const uint32_t decision = hooked_decision(p_.hooks, position, bank.index << kSwitches | switches, margin, records_);
+    const uint32_t old_map = map_of(before), map = benes(old_map, decision & 63);
+    bank_ = decision >> kSwitches;
+    target_ = stream_row(map, 0);
+    int ram_exponent = 0, v_exponent = 0;
+#pragma unroll
+    for (uint32_t s = 0; s < kStreams; ++s) {
+      if (p_.ram != nullptr && s == target_) ram_exponent = before[1 + s];
+      if (!p_.first && s == stream_row(old_map, 0)) v_exponent = before[1 + s];
+    }
+    exponent_ = max(v_exponent, ram_exponent);
+    const float gate = 1 / (1 + expf(-logits_[n_logits() - 1]));
+    v_factor_ = ldexpf(1, v_exponent - exponent_);
+    ram_factor_ = ldexpf(gate, ram_exponent - exponent_);
+    if (!records_) return;
+    p_.bank[row_] = static_cast<int32_t>(bank_);
+    int32_t* const after = p_.streams_out + uint64_t{row_} * kStreamFields;
+    after[0] = static_cast<int32_t>(map ^ kStreamOrder);
+    for (uint32_t s = 0; s < kStreams; ++s) after[1 + s] = before[1 + s];
+    after[1 + target_] = exponent_;
+  }
+
+  __device__ __forceinline__ uint32_t bank() const { return bank_; }
+  __device__ __forceinline__ uint32_t target() const { return target_; }
+
+  // f(i, elements i .. i + 3 of the vector, zeros beyond) for i < n by all threads of the block, whole warps; at times
+  // twice, and what the last call has is right. `scratch` is shared memory for 32 floats.
+  template <class F>
+  __device__ __forceinline__ void for_each(uint32_t n, float* scratch, const F& f) {
+    bool outgrown = exponent_ != 0;
+    for (uint32_t i = 4 * threadIdx.x; i < n; i += 4 * blockDim.x) {
+      const float4 v = value4(i);
+      outgrown |= top4(v) >= kLimit;
+      f(i, v);
+    }
+    if (!__syncthreads_or(outgrown)) return;
+    const float scale = rescale(scratch);
+    for (uint32_t i = 4 * threadIdx.x; i < n; i += 4 * blockDim.x) {
+      const float4 v = value4(i);
+      f(i, make_float4(v.x * scale, v.y * scale, v.z * scale, v.w * scale));
+    }
+  }
+
+  // Stream row `s` of the step's row as it was.
+  __device__ __forceinline__ float4 ram4(uint32_t s, uint32_t i) const {
+    return p_.ram != nullptr ? load4<false>(ram_row(s), i, p_.d) : make_float4(0, 0, 0, 0);
+  }
+
+ private:
+  static constexpr float kLimit = static_cast<float>(uint64_t{1} << kRowBits);
+
+  __device__ __forceinline__ uint32_t n_logits() const { return p_.n_banks + kSwitches + 1; }
+  __device__ __forceinline__ const float* row_at(uint32_t k) const {
+    if (k < p_.n_banks) return p_.router + uint64_t{k} * p_.d;
+    k -= p_.n_banks;
+    return k < kSwitches ? p_.switches + uint64_t{k} * p_.d : p_.read;
+  }
+  __device__ __forceinline__ float bias_of(uint32_t k) const {
+    if (k < p_.n_banks) return p_.router_bias[k];
+    k -= p_.n_banks;
+    return k < kSwitches ? p_.switch_bias[k] : *p_.read_bias;
+  }
+  __device__ __forceinline__ const float* ram_row(uint32_t s) const {
+    return p_.ram + (uint64_t{row_} * kStreams + s) * p_.d;
+  }
+  __device__ __forceinline__ static float top4(float4 v) {
+    return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
+  }
+  __device__ __forceinline__ float4 value4(uint32_t i) const {
+    float4 v = early_v_, r = early_[0];
+    if (i == 4 * threadIdx.x) {
+#pragma unroll
+      for (uint32_t s = 1; s < kStreams; ++s)
+        if (s == target_) r = early_[s];
+    } else {
+      v = load4<false>(p_.v + uint64_t{row_} * p_.d, i, p_.d);
+      r = ram4(target_, i);
+    }
+    return make_float4(v_factor_ * v.x + ram_factor_ * r.x, v_factor_ * v.y + ram_factor_ * r.y,
+                       v_factor_ * v.z + ram_factor_ * r.z, v_factor_ * v.w + ram_factor_ * r.w);
+  }
+
+  // What the vector is scaled with so that its largest element has its place, and the exponent's new value.
+  __device__ __forceinline__ float rescale(float* scratch) {
+    float top = 0;
+    for (uint32_t i = 4 * threadIdx.x; i < p_.d; i += 4 * blockDim.x) top = fmaxf(top, top4(value4(i)));
+    top = warp_max(top);
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = top;
+    __syncthreads();
+    top = warp_max(threadIdx.x % 32 < blockDim.x / 32 ? scratch[threadIdx.x % 32] : 0);
+    __syncthreads();
+    if (top == 0) exponent_ = 0;
+    if (top == 0 || !isfinite(top)) return store_exponent(0);
+    return store_exponent(max(ilogbf(top) - (kRowBits - 1), -exponent_));
+  }
+  __device__ __forceinline__ float store_exponent(int shift) {
+    exponent_ += shift;
+    if (records_) p_.streams_out[uint64_t{row_} * kStreamFields + 1 + target_] = exponent_;
+    return ldexpf(1, -shift);
+  }
+
+  const SwapRouteParams& p_;
+  const uint32_t row_;
+  float* const logits_;
+  NormedDots<2> dots_;
+  float4 early_[kStreams], early_v_;
+  float v_factor_ = 1, ram_factor_ = 0;
+  uint32_t bank_ = 0, target_ = 0;
+  int exponent_ = 0;
+  bool records_ = false;
+};
+
+}  // namespace stretto::cuda
