@@ -18,7 +18,8 @@ __global__ void rms_norm_kernel(RmsNormParams p) {
   trigger_dependents();
   wait_for_inputs();
   const float* x = p.x + uint64_t{blockIdx.x} * p.group;
-  T* out = static_cast<T*>(p.out) + uint64_t{blockIdx.x} * p.stride;
+  const uint32_t low = p.split ? p.stride : 0;
+  T* out = static_cast<T*>(p.out) + uint64_t{blockIdx.x} * (p.stride + low);
   float sum = 0;
   if constexpr (kQuads) {
     for (uint32_t i = 4 * threadIdx.x; i < p.group; i += 4 * blockDim.x) {
@@ -38,12 +39,12 @@ __global__ void rms_norm_kernel(RmsNormParams p) {
         const float4 w = p.weight != nullptr ? *reinterpret_cast<const float4*>(p.weight + i) : make_float4(1, 1, 1, 1);
         v = make_float4(v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z, v.w * factor * w.w);
       }
-      store_quad(out + i, v);
+      store_split(out + i, v, low);
     }
   } else {
     for (uint32_t i = threadIdx.x; i < p.stride; i += blockDim.x) {
       const float weight = p.weight != nullptr && i < p.group ? p.weight[i] : 1;
-      store_as(out + i, i < p.group ? x[i] * factor * weight : 0);
+      store_split(out + i, i < p.group ? x[i] * factor * weight : 0, low);
     }
   }
 }
@@ -53,12 +54,13 @@ __global__ void round_kernel(RoundParams p) {
   trigger_dependents();
   wait_for_inputs();
   const float* x = p.x + uint64_t{blockIdx.x} * p.width;
-  T* out = static_cast<T*>(p.out) + uint64_t{blockIdx.x} * p.stride;
+  const uint32_t low = p.split ? p.stride : 0;
+  T* out = static_cast<T*>(p.out) + uint64_t{blockIdx.x} * (p.stride + low);
   if constexpr (kQuads) {
     for (uint32_t i = 4 * threadIdx.x; i < p.stride; i += 4 * blockDim.x)
-      store_quad(out + i, i < p.width ? *reinterpret_cast<const float4*>(x + i) : make_float4(0, 0, 0, 0));
+      store_split(out + i, i < p.width ? *reinterpret_cast<const float4*>(x + i) : make_float4(0, 0, 0, 0), low);
   } else {
-    for (uint32_t i = threadIdx.x; i < p.stride; i += blockDim.x) store_as(out + i, i < p.width ? x[i] : 0);
+    for (uint32_t i = threadIdx.x; i < p.stride; i += blockDim.x) store_split(out + i, i < p.width ? x[i] : 0, low);
   }
 }
 

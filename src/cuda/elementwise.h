@@ -18,6 +18,7 @@ struct RmsNormParams {
   uint32_t group = 0;
   uint32_t stride = 0;  // of the output, between groups
   float eps = 0;
+  bool split = false;  // F16, BF16: rows of 2 stride, behind the rounded values what rounding took away
 };
 void launch_rms_norm(Queue& queue, uint32_t n_groups, DType out_type, const RmsNormParams& params);
 
@@ -26,6 +27,7 @@ struct RoundParams {
   const float* x = nullptr;
   void* out = nullptr;
   uint32_t width = 0, stride = 0;
+  bool split = false;  // as in RmsNormParams
 };
 void launch_round(Queue& queue, uint32_t n_rows, DType out_type, const RoundParams& params);
 

@@ -33,6 +33,7 @@ CudaExecutable::CudaExecutable(Program program, const CompileOptions& options, c
   machine_.layouts = planner.layouts;
   machine_.quantized = planner.quantized;
   machine_.rounded = rounded_values(program_);
+  machine_.splits = planner.splits;
   place_state();
   place_activations();
   place_step();
@@ -57,6 +58,7 @@ Planner CudaExecutable::plan() const {
   planner.program = &program_;
   planner.options = options_;
   planner.device = machine_.device;
+  planner.splits = splits_activations(program_);
   planner.vectors.resize(program_.tables.weights.size());
   planner.attended.resize(program_.tables.values.size());
   planner.quantized = quantized_values(program_, machine_.device);

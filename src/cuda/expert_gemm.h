@@ -49,6 +49,7 @@ struct ExpertGemmParams {
   void* out = nullptr;
   bool out_is_f16 = false;
   uint32_t out_stride = 0;
+  bool split = false;  // x, and the result of gate_up, in two parts: rows of twice the stride (device/store.cuh)
   Activation act = Activation::kSilu;
   // Filled by launch_expert_gemm.
   uint64_t expert_bytes = 0;

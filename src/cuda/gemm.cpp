@@ -89,7 +89,7 @@ class LtGemm : public Gemm {
     cublasLtMatrixLayout_t w = nullptr, x = nullptr, out = nullptr;
     cublasLtMatmulAlgo_t algorithm{};
   };
-  using Key = std::array<uint64_t, 7>;
+  using Key = std::array<uint64_t, 8>;
 
   // Bytes to which every row of the results is aligned.
   static uint32_t result_alignment(const GemmCall& c) {
@@ -101,14 +101,16 @@ class LtGemm : public Gemm {
   // cuBLAS counts columns first: w is [n_in, n_out] taken transposed, x is [n_in, n_rows].
   const Product& product(const GemmCall& c) {
     const uint32_t alignment = result_alignment(c);
-    const Key key{static_cast<uint64_t>(c.type), c.n_out, c.n_rows, c.n_in, c.stride, c.out_stride, alignment};
+    const uint64_t x_stride = c.x_stride != 0 ? c.x_stride : c.stride;
+    const Key key{
+        static_cast<uint64_t>(c.type), c.n_out, c.n_rows, c.n_in, c.stride, x_stride, c.out_stride, alignment};
     if (const auto found = products_.find(key); found != products_.end()) return found->second;
     Product p;
     check(lt_.desc_create(&p.desc, CUBLAS_COMPUTE_32F, CUDA_R_32F), "description");
     const cublasOperation_t transposed = CUBLAS_OP_T;
     check(lt_.desc_set(p.desc, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed), "description");
     check(lt_.layout_create(&p.w, data_type(c.type), c.n_in, c.n_out, static_cast<int64_t>(c.stride)), "layout");
-    check(lt_.layout_create(&p.x, data_type(c.type), c.n_in, c.n_rows, static_cast<int64_t>(c.stride)), "layout");
+    check(lt_.layout_create(&p.x, data_type(c.type), c.n_in, c.n_rows, static_cast<int64_t>(x_stride)), "layout");
     check(lt_.layout_create(&p.out, CUDA_R_32F, c.n_out, c.n_rows, static_cast<int64_t>(c.out_stride)), "layout");
     cublasLtMatmulPreference_t preference = nullptr;
     check(lt_.preference_create(&preference), "preference");

@@ -71,7 +71,8 @@ void plan_dense(Planner& p, const MatrixKey& key, uint64_t max_rows) {
   if (max_rows <= kMaxGemvRows) return;
   const PackedShape shape = matrix_shape(key, p.tables());
   p.dense(key);
-  p.dense_x_bytes = std::max(p.dense_x_bytes, max_rows * dense_stride(shape) * dense_element_bytes(shape.type));
+  p.dense_x_bytes =
+      std::max(p.dense_x_bytes, (p.splits ? 2 : 1) * max_rows * dense_stride(shape) * dense_element_bytes(shape.type));
   const uint64_t most = std::min(dense_bytes(shape), kMaxDenseBytes);
   p.dense_w_bytes = std::max({p.dense_w_bytes, most, dense_group_bytes(shape)});
 }
@@ -91,6 +92,7 @@ void plan_product(const Product& product, Planner& p) {
 const void* dense_x(Machine& m, const PackedShape& shape, ValueId x, WeightId norm, float eps) {
   const uint64_t stride = dense_stride(shape);
   const DType type = dense_type(shape.type);
+  const bool split = m.splits && type != DType::kF32;
   if (norm) {
     launch_rms_norm(m.queue, u32(m.rows(x)), type,
                     {.x = m.value(x),
@@ -98,14 +100,26 @@ const void* dense_x(Machine& m, const PackedShape& shape, ValueId x, WeightId no
                      .out = m.dense_x,
                      .group = u32(shape.n_in),
                      .stride = u32(stride),
-                     .eps = eps});
+                     .eps = eps,
+                     .split = split});
   } else if (type != DType::kF32 && m.rounded_type(x) == type) {
     return m.value(x);
   } else {
     launch_round(m.queue, u32(m.rows(x)), type,
-                 {.x = m.value(x), .out = m.dense_x, .width = u32(shape.n_in), .stride = u32(stride)});
+                 {.x = m.value(x), .out = m.dense_x, .width = u32(shape.n_in), .stride = u32(stride), .split = split});
   }
   return m.dense_x;
+}
+
+// A product, of activations in two parts the sum of both.
+void run_gemm(Machine& m, GemmCall call) {
+  const bool split = m.splits && call.type != DType::kF32;
+  if (split) call.x_stride = 2 * call.stride;
+  m.gemm->run(m.queue.stream, call);
+  if (!split) return;
+  call.x = static_cast<const std::byte*>(call.x) + call.stride * sizeof(uint16_t);
+  call.residual = call.out;
+  m.gemm->run(m.queue.stream, call);
 }
 
 // The rows of the packed matrix, n_out of them, times call.x.
@@ -117,7 +131,7 @@ void run_dense(Machine& m, const Matrix& matrix, uint64_t n_out, GemmCall call) 
   if (matrix.decoded != nullptr) {
     call.w = matrix.decoded;
     call.n_out = n_out;
-    return m.gemm->run(m.queue.stream, call);
+    return run_gemm(m, call);
   }
   const uint64_t tile = m.dense_w_bytes / dense_group_bytes(shape) * kGroupRows;
   float* const out = call.out;
@@ -133,7 +147,7 @@ void run_dense(Machine& m, const Matrix& matrix, uint64_t n_out, GemmCall call) 
     call.n_out = n;
     call.out = out + done;
     call.residual = residual != nullptr ? residual + done : nullptr;
-    m.gemm->run(m.queue.stream, call);
+    run_gemm(m, call);
   }
 }
 

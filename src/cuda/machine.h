@@ -122,6 +122,7 @@ struct Machine {
   float* const* values = nullptr;     // per ValueId
   std::vector<bool> quantized;        // per ValueId, in small steps
   std::vector<DType> rounded;         // per ValueId, in large steps
+  bool splits = false;                // splits_activations()
   std::vector<std::byte*> states;     // per StateId
   std::vector<CacheLayout> layouts;   // per StateId
   std::vector<const float*> vectors;  // per WeightId, where used as a vector of floats
@@ -189,6 +190,7 @@ struct Planner {
   std::vector<bool> vectors;         // per WeightId
   std::vector<bool> quantized;       // per ValueId
   std::vector<bool> attended;        // per ValueId: the result of an attention
+  bool splits = false;               // splits_activations()
   std::string role;                  // of the node that is being planned
   std::vector<CacheLayout> layouts;  // per StateId, as the attention that reads it says
   std::vector<std::shared_ptr<const RopeTable>> ropes;

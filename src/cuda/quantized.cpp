@@ -61,11 +61,18 @@ std::vector<bool> quantized_values(const Program& program, const DeviceShape& de
   return out;
 }
 
+bool splits_activations(const Program& program) {
+  return std::ranges::any_of(program.nodes, [](const Node& node) {
+    return std::holds_alternative<SwapRoute>(node.op) || std::holds_alternative<SwapEvent>(node.op);
+  });
+}
+
 std::vector<DType> rounded_values(const Program& program) {
   constexpr uint64_t kAligned = 8;  // elements, so that rows need no padding
   const Tables& t = program.tables;
   std::vector<bool> made(t.values.size(), false);
   std::vector<DType> out(t.values.size(), DType::kF32);
+  if (splits_activations(program)) return out;
   for (const Node& node : program.nodes) {
     if (const auto* gate_up = std::get_if<NormGateUp>(&node.op)) made[index(gate_up->out)] = true;
     if (const auto* attention = std::get_if<RopeAttention>(&node.op)) made[index(attention->out)] = true;

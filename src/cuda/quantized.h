@@ -35,8 +35,12 @@ inline constexpr uint32_t kQuantizedGroups = 16;
 // Per ValueId: what a kernel that can quantise makes and only products with integer weights read.
 std::vector<bool> quantized_values(const Program& program, const DeviceShape& device);
 
+// Whether large steps multiply rounded activations in two parts (device/store.cuh), at twice the cost: where the result
+// chooses a way with a margin as small as 1e-3 (ops/swap_route.h), the 2^-9 of BF16 would choose another one.
+bool splits_activations(const Program& program);
+
 // Per ValueId: F16 or BF16 where a kernel that can round makes the value and only dense products of that type read it,
-// else F32. Rounded rows follow each other without padding.
+// else F32, always F32 where activations are split. Rounded rows follow each other without padding.
 std::vector<DType> rounded_values(const Program& program);
 
 }  // namespace stretto::cuda

@@ -55,8 +55,9 @@ struct Banks {
     if (!is_large(t, rows)) return;
     need(kExpertPairs, rows * sizeof(uint32_t));
     need(kExpertTiles, expert_tiles_bytes(rows, wide.n_experts));
-    need(kExpertInput, rows * expert_dense_stride(wide) * 2);
-    need(kExpertHidden, rows * expert_dense_stride(narrow) * 2);
+    const uint64_t parts = p.splits ? 2 : 1;
+    need(kExpertInput, parts * rows * expert_dense_stride(wide) * 2);
+    need(kExpertHidden, parts * rows * expert_dense_stride(narrow) * 2);
   }
 };
 
@@ -124,7 +125,8 @@ void run_large(const Banks& b, Machine& m, const BankStep& s) {
                    .out = m.experts[kExpertInput],
                    .group = wide.n_in,
                    .stride = expert_dense_stride(wide),
-                   .eps = b.eps});
+                   .eps = b.eps,
+                   .split = m.splits});
   ExpertGemmParams gemm{.weights = m.matrix(b.gate_up_key()).data,
                         .pairs = scratch<uint32_t>(m, kExpertPairs),
                         .tiles = scratch<ExpertTile>(m, kExpertTiles),
@@ -134,6 +136,7 @@ void run_large(const Banks& b, Machine& m, const BankStep& s) {
                         .out = m.experts[kExpertHidden],
                         .out_is_f16 = expert_dense_type(narrow.packed.type) == DType::kF16,
                         .out_stride = expert_dense_stride(narrow),
+                        .split = m.splits,
                         .act = b.act};
   launch_expert_gemm(m.queue, wide, max_tiles, gemm);
   gemm.weights = m.matrix(b.down_key()).data;

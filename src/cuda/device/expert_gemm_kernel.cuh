@@ -189,11 +189,11 @@ __device__ __forceinline__ void multiply_chunk(uint32_t pairs, uint32_t weights,
   }
 }
 
-__device__ __forceinline__ void store_rounded(void* out, bool is_f16, uint64_t at, float a, float b) {
+__device__ __forceinline__ void store_rounded(void* out, bool is_f16, uint64_t at, float2 v, uint32_t low) {
   if (is_f16) {
-    reinterpret_cast<__half2*>(out)[at / 2] = __floats2half2_rn(a, b);
+    store_split(static_cast<__half*>(out) + at, v, low);
   } else {
-    reinterpret_cast<__nv_bfloat162*>(out)[at / 2] = __floats2bfloat162_rn(a, b);
+    store_split(static_cast<__nv_bfloat16*>(out) + at, v, low);
   }
 }
 
@@ -201,10 +201,10 @@ __device__ __forceinline__ void store_rounded(void* out, bool is_f16, uint64_t a
 __device__ __forceinline__ void store_pair(const ExpertGemmParams& p, const ExpertTile& tile, uint32_t pair,
                                            uint32_t row, float a, float b) {
   if (p.gate_up) {
-    const uint32_t o = row / 2;
+    const uint32_t o = row / 2, low = p.split ? p.out_stride : 0;
     if (pair < tile.n && o < p.out_stride)
-      store_rounded(p.out, p.out_is_f16, uint64_t{tile.first + pair} * p.out_stride + o, o < p.n_out ? a : 0,
-                    o + 1 < p.n_out ? b : 0);
+      store_rounded(p.out, p.out_is_f16, uint64_t{tile.first + pair} * (p.out_stride + low) + o,
+                    make_float2(o < p.n_out ? a : 0, o + 1 < p.n_out ? b : 0), low);
     return;
   }
   if (pair >= tile.n || row >= p.n_out) return;
@@ -266,7 +266,7 @@ __global__ void __launch_bounds__(kGemmThreads, 2) expert_gemm_kernel(const __gr
   for (uint32_t j = 0; j < kCopies; ++j) {
     const uint32_t i = threadIdx.x + j * kGemmThreads, sorted = tile.first + min(i / kPieces, tile.n - 1);
     const uint64_t row = p.gate_up ? p.pairs[sorted] / p.top_k : sorted;
-    from[j] = static_cast<const uint8_t*>(p.x) + row * (2 * p.x_stride) + i % kPieces * 16;
+    from[j] = static_cast<const uint8_t*>(p.x) + row * ((p.split ? 4 : 2) * p.x_stride) + i % kPieces * 16;
   }
   const auto fetch_pairs = [&](uint32_t chunk) {
 #pragma unroll
@@ -288,6 +288,13 @@ __global__ void __launch_bounds__(kGemmThreads, 2) expert_gemm_kernel(const __gr
     wait_copies();
     __syncthreads();
     if (chunk + 1 < n_chunks) raw.fetch(chunk + 1);
+    if (first_pair < tile.n)
+      multiply_chunk<Format>(shared_address(shared), shared_address(weight_tile), first_pair, first_row, acc);
+    if (!p.split) continue;
+    __syncthreads();
+    fetch_pairs(n_chunks + chunk);  // the second part times the same weights
+    wait_copies();
+    __syncthreads();
     if (first_pair < tile.n)
       multiply_chunk<Format>(shared_address(shared), shared_address(weight_tile), first_pair, first_row, acc);
   }

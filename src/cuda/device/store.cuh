@@ -33,4 +33,31 @@ __device__ __forceinline__ void store_quad(T* to, float4 v) {
   *reinterpret_cast<uint2*>(to) = *reinterpret_cast<const uint2*>(out);
 }
 
+// A value as T, and `low` elements behind it what that rounding took away, likewise rounded; nothing there where low is
+// 0. Together they are the value to 2^-17 (BF16) of itself.
+__device__ __forceinline__ float as_float(float v) { return v; }
+__device__ __forceinline__ float as_float(__half v) { return __half2float(v); }
+__device__ __forceinline__ float as_float(__nv_bfloat16 v) { return __bfloat162float(v); }
+template <class T>
+__device__ __forceinline__ float rest_of(float v) {
+  T rounded;
+  store_as(&rounded, v);
+  return v - as_float(rounded);
+}
+template <class T>
+__device__ __forceinline__ void store_split(T* to, float v, uint32_t low) {
+  store_as(to, v);
+  if (low != 0) store_as(to + low, rest_of<T>(v));
+}
+template <class T>
+__device__ __forceinline__ void store_split(T* to, float2 v, uint32_t low) {
+  store_pair(to, v);
+  if (low != 0) store_pair(to + low, make_float2(rest_of<T>(v.x), rest_of<T>(v.y)));
+}
+template <class T>
+__device__ __forceinline__ void store_split(T* to, float4 v, uint32_t low) {
+  store_quad(to, v);
+  if (low != 0) store_quad(to + low, make_float4(rest_of<T>(v.x), rest_of<T>(v.y), rest_of<T>(v.z), rest_of<T>(v.w)));
+}
+
 }  // namespace stretto::cuda
