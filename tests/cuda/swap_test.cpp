@@ -15,9 +15,7 @@ namespace {
 
 constexpr float kNearTie = 1e-3F;
 constexpr uint64_t kEvents = 8, kColumns = swap_trace_columns(kEvents);
-constexpr double kBound = 1e-5, kLargeStepBound = 3e-2;  // of logits; large steps have rounded products
-// Of 96 maps in one step of bf16 products: rounded activations move logits by more than a near tie's margin.
-constexpr int kEqualOfLargeStep = 72;
+constexpr double kBound = 1e-5, kLargeStepBound = 1e-2;  // of logits; large steps have rounded products
 
 const ReferenceCase kCases[] = {{"hf/swap_ffn_hybrid"}, {"hf/swap_ffn_carried"}};
 
@@ -64,16 +62,13 @@ TEST(CudaSwap, DecisionsAreThoseOfTheReference) {
         n_ties += tie;
         n_equal += equal;
         apart |= tie && !equal;
-        const bool rounds = chunk == 0;
-        EXPECT_TRUE(equal || tie || rounds || (is_carried(c) && apart))
-            << c.name << " chunk " << chunk << " position " << t;
+        EXPECT_TRUE(equal || tie || (is_carried(c) && apart)) << c.name << " chunk " << chunk << " position " << t;
         for (uint64_t e = 0; equal && !apart && e <= kEvents; ++e)
           worst = std::max(worst, std::abs(trace[t * kColumns + kEvents + 1 + e] - margins[e]));
       }
       std::printf("%-20s chunk %d: %d of %zu maps equal, %d near ties, margins within %.1e\n", c.name.c_str(),
                   static_cast<int>(chunk), n_equal, expected.tokens.size(), n_ties, static_cast<double>(worst));
-      EXPECT_LE(worst, chunk == 0 ? 1.0F : 5e-5F) << c.name << " chunk " << chunk;
-      EXPECT_GE(n_equal, chunk == 0 && is_carried(c) ? 0 : kEqualOfLargeStep) << c.name;
+      EXPECT_LE(worst, chunk == 0 ? kNearTie : 5e-5F) << c.name << " chunk " << chunk;
     }
   }
 }
