@@ -4,11 +4,11 @@
 //   cuda_decode MODEL.gguf DEPTH TOKENS [VARIANT...]
 //
 // A variant is a list of key=value with commas, over the defaults: w warps, b blocks per SM, s bytes of a stage, r
-// bytes of the rings of an SM, n bytes per SM of the next matrix, 1 none (each also as ROLE.key for the
-// matrices of one role), ab attention blocks per SM, ac granules of an attention run, as stages of a ring of attention,
-// ae of them before the wait, role only the ops of this role; path graph or stream, and of the stream ss bytes of a
-// stage, sr bytes of the rings of an SM, clocks 1 (2: by multiprocessor) for where its time goes. All variants are
-// measured in turn, several rounds; a line per variant: median microseconds per token.
+// bytes of the rings of an SM, n bytes per SM of the next matrix (formats with 32 columns a lane), 1 none (each also as
+// ROLE.key for the matrices of one role), ab attention blocks per SM, ac granules of an attention run, as stages of a
+// ring of attention, ae of them before the wait, role only the ops of this role; path graph or stream, and of the
+// stream ss bytes of a stage, sr bytes of the rings of an SM, clocks 1 (2: by multiprocessor) for where its time goes.
+// All variants are measured in turn, several rounds; a line per variant: median microseconds per token.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -44,7 +44,8 @@ struct GemvPart {
 };
 
 // What a launch fetches into the second-level cache when it has started its own last copies: the first bytes of each of
-// the n_pieces runs in which the warps of the next launch will read its matrix.
+// the n_pieces runs in which the warps of the next launch will read its matrix. Only kernels of formats with 32 columns
+// a lane do so (gemv_ahead_bytes): to others it costs more than it brings, and so does the question whether to.
 struct NextWeights {
   const uint8_t* data = nullptr;  // nullptr: nothing
   uint64_t stride = 0;            // from piece to piece, a multiple of 16 as `bytes` is
@@ -76,7 +77,7 @@ struct GemvParams {
 };
 
 bool gemv_supports(DType type);
-// Bytes per SM of NextWeights for a launch over a matrix of this type.
+// Bytes per SM of NextWeights for a launch over a matrix of this type, 0 for formats whose kernels fetch nothing.
 uint32_t gemv_ahead_bytes(DType type, const GemvChoice& choice);
 void prepare_gemv(const DeviceShape& device);
 // Fills the geometry of `params` from shape and tuning.

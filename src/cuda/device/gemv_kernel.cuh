@@ -316,11 +316,13 @@ __device__ __forceinline__ void multiply_block(const GemvParams& p, const GemvBl
   GemvAccumulator<Format, kTokens> accumulator;
   uint32_t group = begin / p.n_units, u = begin % p.n_units;
   bool continued = u != 0;  // an earlier warp began this group
-  bool fetched_next = false;
+  [[maybe_unused]] bool fetched_next = false;
   for (uint32_t done = begin; done < end; done += p.units_per_stage) {
-    if (!fetched_next && stream.is_issued()) {
-      if (lane == 0) fetch_next(p, b.block * b.n_warps + warp, b.n_blocks * b.n_warps);
-      fetched_next = true;
+    if constexpr (is_wide<Format>()) {
+      if (!fetched_next && stream.is_issued()) {
+        if (lane == 0) fetch_next(p, b.block * b.n_warps + warp, b.n_blocks * b.n_warps);
+        fetched_next = true;
+      }
     }
     const uint8_t* unit = stream.acquire();
     const uint32_t n = min(p.units_per_stage, end - done);
