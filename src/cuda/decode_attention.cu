@@ -82,12 +82,13 @@ __device__ __forceinline__ void store_query(Shared<T, kHeadDim, kTokens>& s, uin
   if (lane == 0) s.unscale[head] = in_range ? __uint_as_float((exponent - 7) << 23) : 1;
 }
 
-// A key or value of the step, token j, as the cache has it: into shared memory, and where `writes` into the cache.
+// A key or value of the step, token j at `position`, as the cache has it: into shared memory, and where `writes` into
+// the cache.
 template <class C, int kHeadDim, uint32_t kTokens>
 __device__ __forceinline__ void prepare_row(const DecodeAttentionParams& p,
                                             Shared<typename C::Value, kHeadDim, kTokens>& s,
-                                            const LaneValues<kHeadDim>& norm, bool is_key, uint32_t j, uint32_t kv_head,
-                                            bool writes) {
+                                            const LaneValues<kHeadDim>& norm, bool is_key, uint32_t j,
+                                            uint32_t position, uint32_t kv_head, bool writes) {
   const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const float* x = (is_key ? p.k : p.v) + (uint64_t{j} * p.n_kv_heads + kv_head) * kHeadDim;
   LaneValues<kHeadDim> y;
@@ -97,7 +98,6 @@ __device__ __forceinline__ void prepare_row(const DecodeAttentionParams& p,
 #pragma unroll
     for (int i = 0; i < y.kPer; ++i) y.v[i] = x[lane + 32 * i];
   }
-  const uint32_t position = static_cast<uint32_t>(*p.position) + j;
   C::append_row(static_cast<uint8_t*>(is_key ? p.k_cache : p.v_cache) + head_begin<C>(p, kv_head, kHeadDim), position,
                 y, writes, lane);
 #pragma unroll
@@ -113,7 +113,7 @@ template <class C, int kHeadDim, uint32_t kTokens>
 __device__ __forceinline__ void prepare_heads(const DecodeAttentionParams& p,
                                               Shared<typename C::Value, kHeadDim, kTokens>& s,
                                               LaneValues<kHeadDim> norm, uint32_t first_head, uint32_t n_heads,
-                                              uint32_t kv_head, bool has_new, bool writes) {
+                                              uint32_t kv_head, uint32_t first_new, bool has_new, bool writes) {
   const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, t = kTokens == 1 ? 0 : blockIdx.z;
   const uint32_t n_tasks = n_heads + (has_new ? 2 * (t + 1) : 0);
   for (uint32_t task = warp; task < n_tasks; task += kWarps) {
@@ -127,7 +127,7 @@ __device__ __forceinline__ void prepare_heads(const DecodeAttentionParams& p,
                   lane);
     } else {
       const uint32_t row = task - n_heads, j = row / 2;
-      prepare_row<C>(p, s, norm, row % 2 == 0, j, kv_head, writes && j == t);
+      prepare_row<C>(p, s, norm, row % 2 == 0, j, first_new + j, kv_head, writes && j == t);
     }
   }
 }
@@ -201,7 +201,7 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
   const LaneValues<kHeadDim> norm = load_norm<kHeadDim>(warp < n_heads ? p.q_norm : p.k_norm, lane);
   wait_for_inputs();
   reader.start(n_early, p.n_stages);
-  prepare_heads<C>(p, s, norm, first_head, n_heads, kv_head, run.end * kCacheGranule > first_new,
+  prepare_heads<C>(p, s, norm, first_head, n_heads, kv_head, first_new, run.end * kCacheGranule > first_new,
                    in_kv == 0 && run.owns_new);
   __syncthreads();
 
