@@ -7,8 +7,9 @@
 // bytes of the rings of an SM, n bytes per SM of the next matrix (formats with 32 columns a lane), 1 none (each also as
 // ROLE.key for the matrices of one role), ab attention blocks per SM, ac granules of an attention run, as stages of a
 // ring of attention, ae of them before the wait, role only the ops of this role; path graph or stream, and of the
-// stream ss bytes of a stage, sr bytes of the rings of an SM, clocks 1 (2: by multiprocessor) for where its time goes.
-// All variants are measured in turn, several rounds; a line per variant: median microseconds per token.
+// stream ss bytes of a stage, sr and sw bytes of an SM in its ring and of those under way, clocks 1 (2: by
+// multiprocessor) for where its time goes. All variants are measured in turn, several rounds; a line per variant:
+// median microseconds per token.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -34,13 +35,11 @@ struct Variant {
 
 Variant parse(const std::string& text) {
   Variant v{.text = text, .choices = {}, .us = {}};
-  std::map<std::string, uint32_t*> numbers{{"ab", &v.choices.attention.blocks_per_sm},
-                                           {"ac", &v.choices.attention.min_granules},
-                                           {"as", &v.choices.attention.n_stages},
-                                           {"ae", &v.choices.attention.n_early_stages},
-                                           {"ss", &v.choices.stream.stage_bytes},
-                                           {"sr", &v.choices.stream.ring_bytes},
-                                           {"clocks", &v.clocks}};
+  std::map<std::string, uint32_t*> numbers{
+      {"ab", &v.choices.attention.blocks_per_sm}, {"ac", &v.choices.attention.min_granules},
+      {"as", &v.choices.attention.n_stages},      {"ae", &v.choices.attention.n_early_stages},
+      {"ss", &v.choices.stream.stage_bytes},      {"sr", &v.choices.stream.ring_bytes},
+      {"sw", &v.choices.stream.window_bytes},     {"clocks", &v.clocks}};
   for (size_t at = 0; at < text.size();) {
     const size_t end = std::min(text.find(',', at), text.size()), equal = text.find('=', at);
     const std::string key = text.substr(at, equal - at), value = text.substr(equal + 1, end - equal - 1);

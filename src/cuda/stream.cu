@@ -280,6 +280,7 @@ StreamLayout stream_layout(const StreamTape& tape, const DeviceShape& device, co
   place(std::max(1U, wanted / at.stage_bytes / step) * step);
   while (at.n_stages > 0 && at.bytes > device.shared_bytes_per_block) place(at.n_stages - step);
   if (at.n_stages < kStreamWarps) at.n_stages = 0;
+  at.window = std::clamp(choice.window_bytes / at.stage_bytes, 1U, std::max(1U, at.n_stages));
   return at;
 }
 

@@ -100,6 +100,7 @@ inline constexpr uint64_t kStreamPatience = uint64_t{4} << 30;  // about two sec
 // Where the parts of shared memory begin.
 struct StreamLayout {
   uint32_t n_stages = 0, stage_bytes = 0;
+  uint32_t window = 0;  // stages under way at a time, at most
   uint32_t work = 0, barriers = 0, released = 0, ring = 0, bytes = 0;
 };
 
@@ -139,7 +140,7 @@ struct StreamTape {
 
 // Measurements may fix what would be chosen.
 struct StreamChoice {
-  uint32_t stage_bytes = 0, ring_bytes = 0;
+  uint32_t stage_bytes = 0, ring_bytes = 0, window_bytes = 0;
   uint32_t n_phases = 0;  // run only so many phases of a token
 };
 

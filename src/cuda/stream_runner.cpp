@@ -12,7 +12,9 @@
 namespace stretto::cuda {
 namespace {
 
-constexpr uint32_t kStageBytes = 2304;
+// Measured (docs/stream.md): stages of integer formats as small as a unit, of floats twice that.
+constexpr uint32_t kStageBytes = 2304, kFloatStageBytes = 4608;
+constexpr uint32_t kWindowBytes = 80000, kFloatWindowBytes = 48000;
 
 uint64_t rounded(uint64_t bytes) { return Cursor::rounded(bytes); }
 
@@ -113,6 +115,15 @@ StreamPlaces StreamRunner::make_places() {
   return places;
 }
 
+namespace {
+
+// Whether no matrix of the tape is of an integer format.
+bool multiplies_floats(const StreamTape& tape) {
+  return std::ranges::none_of(tape.phases, [](const StreamPhase& phase) { return phase.linear.integer; });
+}
+
+}  // namespace
+
 StreamTape StreamRunner::make_tape(const StreamChoice& choice) {
   const Program& program = *machine_.program;
   const StreamPlaces places = make_places();
@@ -122,7 +133,7 @@ StreamTape StreamRunner::make_tape(const StreamChoice& choice) {
   machine.quantized.assign(machine.quantized.size(), false);  // vectors between phases are floats
   StreamTape tape;
   tape.n_blocks = machine.device.n_sm;
-  tape.stage_bytes = choice.stage_bytes != 0 ? choice.stage_bytes : kStageBytes;
+  tape.stage_bytes = choice.stage_bytes;
   for (const Node& node : program.nodes) {
     std::visit(
         [&]<class T>(const T& op) {
@@ -141,8 +152,16 @@ StreamTape StreamRunner::make_tape(const StreamChoice& choice) {
   return tape;
 }
 
-void StreamRunner::choose(const StreamChoice& choice) {
+void StreamRunner::choose(const StreamChoice& wanted) {
+  StreamChoice choice = wanted;
+  if (wanted.stage_bytes == 0) choice.stage_bytes = kStageBytes;
   host_tape_ = make_tape(choice);
+  const bool floats = multiplies_floats(host_tape_);
+  if (wanted.stage_bytes == 0 && floats) {
+    choice.stage_bytes = kFloatStageBytes;
+    host_tape_ = make_tape(choice);
+  }
+  if (wanted.window_bytes == 0) choice.window_bytes = floats ? kFloatWindowBytes : kWindowBytes;
   vectors_.clear();
   control_.clear();
   problem_ = host_tape_.problem;

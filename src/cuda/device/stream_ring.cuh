@@ -1,10 +1,11 @@
 // The ring of a block: its part of every segment of the tape, one after the other, token after token.
 //
 // A stage holds a part of a group of four rows. One warp, the feeder, does nothing but start copies, and knows nothing
-// of phases: it goes on as long as there are stages that have been given back. The places of the ring go to the other
-// warps in turn, so that a copy that is late keeps one of them waiting and not the block's whole share. A place belongs
-// to one warp for ever, since the one bit of parity of its mbarrier, on which copies complete, tells only neighbouring
-// uses apart.
+// of phases: it goes on as long as there are stages that have been given back and its window, the most that may be
+// under way, has room: what waits for vectors stands in line behind what is under way. The places of the ring go to the
+// other warps in turn, so that a copy that is late keeps one of them waiting and not the block's whole share. A place
+// belongs to one warp for ever, since the one bit of parity of its mbarrier, on which copies complete, tells only
+// neighbouring uses apart.
 #pragma once
 
 #include "cuda/device/async_copy.cuh"
@@ -99,6 +100,16 @@ class StreamFeeder {
     return shared_address(shared + p_.at.released) + 8 * place;
   }
 
+  // Whether the stage that lies a window before the one at this place has arrived.
+  __device__ __forceinline__ bool window_has_room(uint32_t place, uint32_t round) const {
+    if (place < p_.at.window) {
+      if (round == 0) return true;
+      place += p_.at.n_stages;
+      --round;
+    }
+    return is_complete_now(barrier(place - p_.at.window), round % 2);
+  }
+
   // Up to kAtOnce stages of the segment, a lane each, as far as there is room.
   __device__ __forceinline__ void issue() {
     const uint32_t i = next_ + lane_;
@@ -107,7 +118,8 @@ class StreamFeeder {
       place -= p_.at.n_stages;
       ++round;
     }
-    const bool ready = lane_ < kAtOnce && i < n_ && (round == 0 || is_complete_now(released(place), (round - 1) % 2));
+    const bool ready = lane_ < kAtOnce && i < n_ && (round == 0 || is_complete_now(released(place), (round - 1) % 2)) &&
+                       window_has_room(place, round);
     const uint32_t n = __ffs(static_cast<int>(~__ballot_sync(0xffffffffu, ready))) - 1;
     if (lane_ < n) {
       const uint32_t group = i / parts_, part = i - group * parts_;
