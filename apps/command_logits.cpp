@@ -78,6 +78,7 @@ void add_logits(CLI::App& app, int&) {
   auto o = std::make_shared<LogitsOptions>();
   CLI::App* c = app.add_subcommand("logits", "write the logits of every position to a safetensors file");
   add_model_flags(*c, o->common);
+  o->common.device.decode = "graph";  // the same bits every time
   add_device_flags(*c, o->common);
   c->add_option("--tokens", o->tokens, "ids 1,2,3 or @FILE (safetensors with `tokens`, or text)")->required();
   c->add_option("-o,--output", o->output, "the safetensors file to write")->required();

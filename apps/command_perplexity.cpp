@@ -185,6 +185,7 @@ void add_perplexity(CLI::App& app, int&) {
   auto f = std::make_shared<PerplexityFlags>();
   CLI::App* c = app.add_subcommand("perplexity", "perplexity of a text, and KL divergence from another model");
   add_model_flags(*c, f->common);
+  f->common.device.decode = "graph";  // the same bits every time
   add_device_flags(*c, f->common);
   c->add_option("-f,--file", f->file, "the text (-: standard input)");
   c->add_option("--tokens", f->tokens, "the text as ids 1,2,3 or @FILE");

@@ -15,7 +15,7 @@ struct DeviceOptions {
   bool no_graph = false;          // CUDA: launch the kernels of a decode step one by one
   bool no_pdl = false;            // CUDA: no programmatic dependent launch
   bool no_weight_copies = false;  // CUDA: decode weights for every prefill step instead of once
-  std::string decode = "graph";   // CUDA: graph | stream | auto
+  std::string decode = "auto";    // CUDA: graph | stream | auto
 };
 
 // Says on stderr what was chosen, for "auto" also why not CUDA. Throws Error(kBadArgument / kUnsupported).

@@ -74,8 +74,9 @@ void add_device_flags(CLI::App& command, ModelFlags& o) {
       ->envname("STRETTO_NO_WEIGHT_COPIES");
   command
       .add_option("--decode", o.device.decode,
-                  "CUDA: graph (default), stream (one persistent kernel) or auto (the faster one, measured at load)")
+                  "CUDA: graph, stream (one persistent kernel) or auto (the faster one, measured at load)")
       ->check(CLI::IsMember({"graph", "stream", "auto"}))
+      ->capture_default_str()
       ->envname("STRETTO_DECODE");
   command.add_option("-c,--ctx-size", o.n_ctx, "positions of context (default: the model's, or what fits)")
       ->envname("STRETTO_CTX_SIZE");
