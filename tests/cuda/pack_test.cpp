@@ -134,6 +134,17 @@ TEST(Tune, AChoiceOverridesWhatItNames) {
   EXPECT_EQ(t.units_per_stage, 2u);
 }
 
+TEST(Tune, ShortContextsHaveShortRuns) {
+  EXPECT_EQ(active_runs(1, 32, 8), 1U);
+  EXPECT_EQ(active_runs(9, 32, 8), 2U);
+  EXPECT_EQ(active_runs(65, 16, 8), 8U);
+  EXPECT_EQ(active_runs(129, 32, 8), 16U);
+  EXPECT_EQ(active_runs(129, 16, 8), 9U);
+  EXPECT_EQ(active_runs(257, 16, 8), 16U);
+  EXPECT_EQ(active_runs(8192, 32, 8), 32U);
+  EXPECT_EQ(active_runs(100, 1, 8), 1U);
+}
+
 TEST(Tune, AttentionSplitsTheContextOverTheDevice) {
   const DecodeAttentionTuning t = tune_decode_attention(DType::kF16, 32, 8, 128, kH100, {});
   EXPECT_GE((t.n_splits + 1) * 8, kH100.n_sm);
