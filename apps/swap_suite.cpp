@@ -22,6 +22,7 @@ namespace {
 
 constexpr uint64_t kMaxOutputs = 256;  // logits of the prompt at a time
 constexpr int kProfileSteps = 16, kProfileRounds = 3;
+constexpr uint64_t kMaxScored = 256;  // of random ids, which are as likely as any
 constexpr uint64_t kProbeTokens = 32, kLeastPrompt = 16, kLeastGenerated = 8;
 // Float32 multiply-adds of an H100 SXM, the unit that products of one token run on.
 constexpr double kH100Tflops = 66.9;
@@ -177,11 +178,14 @@ class Suite {
     report.random_prompt = flags_.tokens.empty() && flags_.text.empty();
     for (const SuiteModel& model : models.list())
       for (const Variant& variant : kVariants) {
-        if (interrupted()) fail(ErrorKind::kCancelled, "interrupted");
         SwapSuiteRow& row = report.rows.emplace_back();
         row.model = model.name;
         row.memory = model.memory;
         row.variant = variant.name;
+        if (interrupted()) {  // what is measured is printed
+          row.problem = "interrupted";
+          continue;
+        }
         remark(fmt::format("{} {} {}", row.model, row.memory, row.variant));
         measure(model, variant, row, report);
       }
@@ -208,7 +212,7 @@ class Suite {
     try {
       run_variant(model, variant, row, report);
     } catch (const Error& e) {
-      if (e.kind() != ErrorKind::kUnsupported) throw;
+      if (e.kind() != ErrorKind::kUnsupported && e.kind() != ErrorKind::kCancelled) throw;
       row.problem = e.what();
     }
   }
@@ -237,6 +241,7 @@ class Suite {
     row.kernels = executable->launches_per_token();
     row.launches = executable->graph_launches_per_token();
     if (row.kernels == 0) row.kernels = row.launches = executable->program().nodes.size();
+    if (report.random_prompt) prompt.resize(std::min<uint64_t>(prompt.size(), kMaxScored));
     row.avg_logprob = average_logprob(session, prompt);
     if (std::string_view(variant.name).starts_with("fused") && model.memory != "carried")
       take_roofline(model, *executable, report);
@@ -280,6 +285,7 @@ void run_swap_suite(const ModelFlags& common, const SwapSuiteFlags& flags) {
   };
   print_out(text(flags.output));
   if (!flags.output_err.empty()) std::fputs(text(flags.output_err).c_str(), stderr);
+  if (interrupted()) fail(ErrorKind::kCancelled, "interrupted");
 }
 
 }  // namespace stretto::app

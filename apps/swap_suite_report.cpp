@@ -52,7 +52,7 @@ std::string suite_text(const SwapSuiteReport& r) {
   std::string out = fmt::format(
       "swap-FFN suite on {} ({}): batch 1, prefill {}, decode {}, at most {:g} s a row, {}; {}\n\n", r.backend,
       r.device, r.n_prompt, r.n_gen, r.row_seconds, r.random_weights ? "random bf16 weights" : "weights as stored",
-      r.random_prompt ? "avg_logprob over random ids" : "avg_logprob over the given prompt");
+      r.random_prompt ? "avg_logprob over up to 256 random ids" : "avg_logprob over the given prompt");
   out +=
       "| model                | memory      | variant       | prompt | tokens | runs | prefill ms |    tok/s | "
       "ms/token "
