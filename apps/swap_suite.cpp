@@ -151,7 +151,7 @@ struct RowPlan {
 // As much of what is asked for as fits into the row's seconds: first fewer runs, then a shorter prompt, then fewer
 // tokens. The estimates are those of a short prompt, which takes longer per token where prompts are parallel.
 RowPlan plan_row(Session& session, const SwapSuiteFlags& f, std::span<const int32_t> prompt) {
-  RowPlan plan{.n_prompt = prompt.size(), .n_gen = f.n_gen, .n_runs = f.repetitions};
+  RowPlan plan{.n_prompt = f.n_prompt, .n_gen = f.n_gen, .n_runs = f.repetitions};
   const auto probe = prompt.first(std::min<size_t>(kProbeTokens, prompt.size()));
   for (int i = 0; i < 2; ++i) {  // the first one warms up
     session.rewind(0);
@@ -227,7 +227,7 @@ class Suite {
     Session session(*executable, limits);
     std::vector<int32_t> prompt = prompt_of(flags_, *model.checkpoint, session.vocab_size());
     const RowPlan plan = plan_row(session, flags_, prompt);
-    prompt.resize(plan.n_prompt);
+    prompt.resize(std::min<uint64_t>(prompt.size(), plan.n_prompt));
     row.n_prompt = plan.n_prompt;
     row.n_gen = plan.n_gen;
     row.n_runs = plan.n_runs;
