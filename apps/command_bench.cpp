@@ -243,6 +243,8 @@ void add_suite_flags(CLI::App& c, BenchFlags& f) {
   c.add_option("--suite-shape", f.swap.shape, "of random weights: full or small");
   c.add_option("--suite-tokens", f.swap.tokens, "the prompt of a suite as ids, or @FILE");
   c.add_option("--suite-text", f.swap.text, "the prompt of a suite as a text file");
+  c.add_option("--suite-seconds", f.swap.row_seconds,
+               "of measuring a row of a suite; where they are too few, a row measures less and says so");
   c.add_option("--peak-tflops", f.swap.peak_tflops, "ceiling of a suite's compute column");
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <filesystem>
 #include <random>
 
@@ -21,6 +22,8 @@ namespace {
 
 constexpr uint64_t kMaxOutputs = 256;  // logits of the prompt at a time
 constexpr int kProfileSteps = 16, kProfileRounds = 3;
+constexpr uint64_t kMaxScored = 256;  // of random ids, which are as likely as any
+constexpr uint64_t kProbeTokens = 32, kLeastPrompt = 16, kLeastGenerated = 8;
 // Float32 multiply-adds of an H100 SXM, the unit that products of one token run on.
 constexpr double kH100Tflops = 66.9;
 
@@ -127,6 +130,40 @@ double average_logprob(Session& session, const std::vector<int32_t>& prompt) {
   return sum / static_cast<double>(prompt.size() - 1);
 }
 
+double seconds_to_append(Session& session, std::span<const int32_t> ids) {
+  const auto start = std::chrono::steady_clock::now();
+  session.append(ids);
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// What a row measures: prefills of n_prompt tokens and runs of n_gen tokens behind them, n_runs of each and one more to
+// warm up; the prompt also once in front of the runs and once for its probabilities.
+struct RowPlan {
+  uint64_t n_prompt = 0, n_gen = 0;
+  int n_runs = 0;
+  double prompt_token_s = 0, token_s = 0;  // estimates
+  double seconds() const {
+    return (n_runs + 3) * static_cast<double>(n_prompt) * prompt_token_s +
+           (n_runs + 1) * static_cast<double>(n_gen) * token_s;
+  }
+};
+
+// As much of what is asked for as fits into the row's seconds: first fewer runs, then a shorter prompt, then fewer
+// tokens. The estimates are those of a short prompt, which takes longer per token where prompts are parallel.
+RowPlan plan_row(Session& session, const SwapSuiteFlags& f, std::span<const int32_t> prompt) {
+  RowPlan plan{.n_prompt = f.n_prompt, .n_gen = f.n_gen, .n_runs = f.repetitions};
+  const auto probe = prompt.first(std::min<size_t>(kProbeTokens, prompt.size()));
+  for (int i = 0; i < 2; ++i) {  // the first one warms up
+    session.rewind(0);
+    plan.prompt_token_s = seconds_to_append(session, probe) / static_cast<double>(probe.size());
+    plan.token_s = seconds_to_append(session, prompt.first(1));
+  }
+  while (plan.n_runs > 1 && plan.seconds() > f.row_seconds) --plan.n_runs;
+  while (plan.n_prompt > kLeastPrompt && plan.seconds() > f.row_seconds) plan.n_prompt /= 2;
+  while (plan.n_gen > kLeastGenerated && plan.seconds() > f.row_seconds) plan.n_gen /= 2;
+  return plan;
+}
+
 class Suite {
  public:
   Suite(const ModelFlags& common, const SwapSuiteFlags& flags) : common_(common), flags_(flags) {}
@@ -137,14 +174,18 @@ class Suite {
     report.random_weights = common_.model.empty();
     report.n_prompt = flags_.n_prompt;
     report.n_gen = flags_.n_gen;
+    report.row_seconds = flags_.row_seconds;
     report.random_prompt = flags_.tokens.empty() && flags_.text.empty();
     for (const SuiteModel& model : models.list())
       for (const Variant& variant : kVariants) {
-        if (interrupted()) fail(ErrorKind::kCancelled, "interrupted");
         SwapSuiteRow& row = report.rows.emplace_back();
         row.model = model.name;
         row.memory = model.memory;
         row.variant = variant.name;
+        if (interrupted()) {  // what is measured is printed
+          row.problem = "interrupted";
+          continue;
+        }
         remark(fmt::format("{} {} {}", row.model, row.memory, row.variant));
         measure(model, variant, row, report);
       }
@@ -171,7 +212,7 @@ class Suite {
     try {
       run_variant(model, variant, row, report);
     } catch (const Error& e) {
-      if (e.kind() != ErrorKind::kUnsupported) throw;
+      if (e.kind() != ErrorKind::kUnsupported && e.kind() != ErrorKind::kCancelled) throw;
       row.problem = e.what();
     }
   }
@@ -184,17 +225,23 @@ class Suite {
     const auto executable =
         backend_->compile(variant.in_primitives ? lower<PrimitiveOnly>(loaded.program) : loaded.program, limits);
     Session session(*executable, limits);
-    const std::vector<int32_t> prompt = prompt_of(flags_, *model.checkpoint, session.vocab_size());
-    BenchOptions bench{.repetitions = flags_.repetitions, .proceed = {}};
+    std::vector<int32_t> prompt = prompt_of(flags_, *model.checkpoint, session.vocab_size());
+    const RowPlan plan = plan_row(session, flags_, prompt);
+    prompt.resize(std::min<uint64_t>(prompt.size(), plan.n_prompt));
+    row.n_prompt = plan.n_prompt;
+    row.n_gen = plan.n_gen;
+    row.n_runs = plan.n_runs;
+    BenchOptions bench{.repetitions = plan.n_runs, .proceed = {}};
     bench.proceed = [](const BenchTest&, int) { return !interrupted(); };
-    const BenchSamples prefill = run_bench(session, {.n_prompt = flags_.n_prompt}, bench);
-    const BenchSamples decode = run_bench(session, {.n_gen = flags_.n_gen, .n_depth = flags_.n_prompt}, bench);
+    const BenchSamples prefill = run_bench(session, {.n_prompt = plan.n_prompt}, bench);
+    const BenchSamples decode = run_bench(session, {.n_gen = plan.n_gen, .n_depth = plan.n_prompt}, bench);
     if (interrupted()) fail(ErrorKind::kCancelled, "interrupted");
-    row.prefill_ms = 1e3 * static_cast<double>(flags_.n_prompt) / prefill.median_ts();
+    row.prefill_ms = 1e3 * static_cast<double>(plan.n_prompt) / prefill.median_ts();
     row.tokens_per_second = decode.median_ts();
     row.kernels = executable->launches_per_token();
     row.launches = executable->graph_launches_per_token();
     if (row.kernels == 0) row.kernels = row.launches = executable->program().nodes.size();
+    if (report.random_prompt) prompt.resize(std::min<uint64_t>(prompt.size(), kMaxScored));
     row.avg_logprob = average_logprob(session, prompt);
     if (std::string_view(variant.name).starts_with("fused") && model.memory != "carried")
       take_roofline(model, *executable, report);
@@ -227,6 +274,8 @@ void run_swap_suite(const ModelFlags& common, const SwapSuiteFlags& flags) {
   for (const std::string& format : {flags.output, flags.output_err})
     if (!format.empty() && format != "md" && format != "json")
       fail(ErrorKind::kBadArgument, "bench --suite: known formats are md and json, not {}", format);
+  if (!(flags.row_seconds > 0))
+    fail(ErrorKind::kBadArgument, "--suite-seconds {}: wanted more than 0", flags.row_seconds);
   if (flags.shape != "full" && flags.shape != "small")
     fail(ErrorKind::kBadArgument, "--suite-shape {}: wanted full or small", flags.shape);
   install_interrupt_handler();
@@ -236,6 +285,7 @@ void run_swap_suite(const ModelFlags& common, const SwapSuiteFlags& flags) {
   };
   print_out(text(flags.output));
   if (!flags.output_err.empty()) std::fputs(text(flags.output_err).c_str(), stderr);
+  if (interrupted()) fail(ErrorKind::kCancelled, "interrupted");
 }
 
 }  // namespace stretto::app

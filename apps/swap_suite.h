@@ -12,7 +12,8 @@ struct SwapSuiteFlags {
   std::string tokens, text;    // the prompt: ids, or a text file; neither: random ids
   uint64_t n_prompt = 2048, n_gen = 64;
   int repetitions = 3;
-  double peak_tflops = 0;  // of the roofline's compute column; 0: what is known of the device
+  double row_seconds = 10;  // of measuring a row: where that is too short, a row measures less and says so
+  double peak_tflops = 0;   // of the roofline's compute column; 0: what is known of the device
   std::string output = "md", output_err;
 };
 

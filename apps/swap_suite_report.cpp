@@ -49,27 +49,29 @@ std::vector<RooflineLine> roofline_lines(const Profile& profile, const Program& 
 }
 
 std::string suite_text(const SwapSuiteReport& r) {
-  std::string out =
-      fmt::format("swap-FFN suite on {} ({}): batch 1, prefill {}, decode {}, {}; {}\n\n", r.backend, r.device,
-                  r.n_prompt, r.n_gen, r.random_weights ? "random bf16 weights" : "weights as stored",
-                  r.random_prompt ? "avg_logprob over random ids" : "avg_logprob over the given prompt");
+  std::string out = fmt::format(
+      "swap-FFN suite on {} ({}): batch 1, prefill {}, decode {}, at most {:g} s a row, {}; {}\n\n", r.backend,
+      r.device, r.n_prompt, r.n_gen, r.row_seconds, r.random_weights ? "random bf16 weights" : "weights as stored",
+      r.random_prompt ? "avg_logprob over up to 256 random ids" : "avg_logprob over the given prompt");
   out +=
-      "| model                | memory      | variant       | prefill ms |    tok/s | ms/token | avg_logprob | "
-      "kernels | launches |\n"
-      "| -------------------- | ----------- | ------------- | ---------: | -------: | -------: | ----------: | "
-      "------: | -------: |\n";
+      "| model                | memory      | variant       | prompt | tokens | runs | prefill ms |    tok/s | "
+      "ms/token "
+      "| avg_logprob | kernels | launches |\n"
+      "| -------------------- | ----------- | ------------- | -----: | -----: | ---: | ---------: | -------: | "
+      "-------: "
+      "| ----------: | ------: | -------: |\n";
   std::string problems;
   for (const SwapSuiteRow& row : r.rows) {
     out += fmt::format("| {:<20} | {:<11} | {:<13} | ", row.model, row.memory, row.variant);
     if (!row.problem.empty()) {
-      out +=
-          fmt::format("{:>10} | {:>8} | {:>8} | {:>11} | {:>7} | {:>8} |\n", "n/a", "n/a", "n/a", "n/a", "n/a", "n/a");
+      out += fmt::format("{0:>6} | {0:>6} | {0:>4} | {0:>10} | {0:>8} | {0:>8} | {0:>11} | {0:>7} | {0:>8} |\n", "n/a");
       const std::string line = fmt::format("n/a: {}: {}\n", row.variant, row.problem);
       if (problems.find(line) == std::string::npos) problems += line;
       continue;
     }
-    out += fmt::format("{:>10.2f} | {:>8.1f} | {:>8.3f} | {:>11.4f} | {:>7} | {:>8} |\n", row.prefill_ms,
-                       row.tokens_per_second, 1e3 / row.tokens_per_second, row.avg_logprob, row.kernels, row.launches);
+    out += fmt::format("{:>6} | {:>6} | {:>4} | {:>10.2f} | {:>8.1f} | {:>8.3f} | {:>11.4f} | {:>7} | {:>8} |\n",
+                       row.n_prompt, row.n_gen, row.n_runs, row.prefill_ms, row.tokens_per_second,
+                       1e3 / row.tokens_per_second, row.avg_logprob, row.kernels, row.launches);
   }
   if (!problems.empty()) out += "\n" + problems;
   if (r.roofline) out += roofline_text(*r.roofline);
@@ -83,7 +85,10 @@ Json suite_json(const SwapSuiteReport& r) {
     if (!row.problem.empty()) {
       one["problem"] = row.problem;
     } else {
-      one.update({{"prefill_ms", row.prefill_ms},
+      one.update({{"n_prompt", row.n_prompt},
+                  {"n_gen", row.n_gen},
+                  {"n_runs", row.n_runs},
+                  {"prefill_ms", row.prefill_ms},
                   {"tokens_per_second", row.tokens_per_second},
                   {"ms_per_token", 1e3 / row.tokens_per_second},
                   {"avg_logprob", row.avg_logprob},
@@ -99,6 +104,7 @@ Json suite_json(const SwapSuiteReport& r) {
            {"random_prompt", r.random_prompt},
            {"n_prompt", r.n_prompt},
            {"n_gen", r.n_gen},
+           {"row_seconds", r.row_seconds},
            {"rows", std::move(rows)},
            {"roofline", Json()}};
   if (!r.roofline) return out;

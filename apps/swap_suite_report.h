@@ -13,7 +13,9 @@ namespace stretto::app {
 
 struct SwapSuiteRow {
   std::string model, memory, variant;
-  std::string problem;  // why there are no figures; empty: there are
+  std::string problem;               // why there are no figures; empty: there are
+  uint64_t n_prompt = 0, n_gen = 0;  // what it measured with
+  int n_runs = 0;
   double prefill_ms = 0, tokens_per_second = 0, avg_logprob = 0;
   uint64_t kernels = 0, launches = 0;  // per token: kernels or ops, and what the host launches
 };
@@ -34,7 +36,8 @@ std::vector<RooflineLine> roofline_lines(const Profile& profile, const Program& 
 struct SwapSuiteReport {
   std::string backend, device;
   bool random_weights = false, random_prompt = false;
-  uint64_t n_prompt = 0, n_gen = 0;
+  uint64_t n_prompt = 0, n_gen = 0;  // asked for
+  double row_seconds = 0;            // the most that a row may take
   std::vector<SwapSuiteRow> rows;
   std::optional<SwapRoofline> roofline = std::nullopt;
 };

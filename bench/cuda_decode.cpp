@@ -4,12 +4,12 @@
 //   cuda_decode MODEL.gguf DEPTH TOKENS [VARIANT...]
 //
 // A variant is a list of key=value with commas, over the defaults: w warps, b blocks per SM, s bytes of a stage, r
-// bytes of the rings of an SM, n bytes per SM of the next matrix (formats with 32 columns a lane), 1 none (each also as
-// ROLE.key for the matrices of one role), ab attention blocks per SM, ac granules of an attention run, as stages of a
-// ring of attention, ae of them before the wait, role only the ops of this role; path graph or stream, and of the
-// stream ss bytes of a stage, sr and sw bytes of an SM in its ring and of those under way, clocks 1 (2: by
-// multiprocessor) for where its time goes. All variants are measured in turn, several rounds; a line per variant:
-// median microseconds per token.
+// bytes of the rings of an SM, l bytes of shared memory of a block at least, n bytes per SM of the next matrix (formats
+// with 32 columns a lane), 1 none (each also as ROLE.key for the matrices of one role), ab attention blocks per SM, ac
+// granules of an attention run, as stages of a ring of attention, ae of them before the wait, role only the ops of this
+// role; path graph or stream, and of the stream ss bytes of a stage, sr and sw bytes of an SM in its ring and of those
+// under way, clocks 1 (2: by multiprocessor) for where its time goes. All variants are measured in turn, several
+// rounds; a line per variant: median microseconds per token.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -45,11 +45,9 @@ Variant parse(const std::string& text) {
     const std::string key = text.substr(at, equal - at), value = text.substr(equal + 1, end - equal - 1);
     const size_t dot = key.find('.');
     cuda::GemvChoice& gemv = dot == std::string::npos ? v.choices.gemv : v.choices.gemv_of_role[key.substr(0, dot)];
-    const std::map<std::string, uint32_t*> tuning{{"w", &gemv.n_warps},
-                                                  {"b", &gemv.blocks_per_sm},
-                                                  {"s", &gemv.stage_bytes},
-                                                  {"r", &gemv.ring_bytes},
-                                                  {"n", &gemv.ahead_bytes}};
+    const std::map<std::string, uint32_t*> tuning{{"w", &gemv.n_warps},     {"b", &gemv.blocks_per_sm},
+                                                  {"s", &gemv.stage_bytes}, {"r", &gemv.ring_bytes},
+                                                  {"l", &gemv.least_bytes}, {"n", &gemv.ahead_bytes}};
     const std::string name = dot == std::string::npos ? key : key.substr(dot + 1);
     if (tuning.contains(name)) *tuning.at(name) = static_cast<uint32_t>(std::stoul(value));
     if (key == "path") v.stream = value == "stream";

@@ -1,6 +1,6 @@
 // One row times a bank that the device chose (cuda/bank_gemv.h): device/gemv_kernel.cuh on the matrix of that bank.
 //
-// Grid: x as in device/gemv_kernel.cuh, y over rows.
+// Grid: as in device/gemv_kernel.cuh.
 // Phases of an event: the first product routes in every block, for a kernel of its own would be a phase more. What the
 // decision needs, 45 KB of weights at 1024 columns, comes before the wait; behind it lie one read of the vector, two
 // sums per warp and a barrier, then the stream of the bank starts. It triggers its dependents when the bank is written,
@@ -14,7 +14,11 @@
 namespace stretto::cuda {
 namespace {
 
-constexpr uint32_t kWarps = 8;
+constexpr uint32_t kWarps = kRouteWarps;
+// Small rings, for the next product's lies beside: what its input has to pass, 6 us behind 127 KB, would be more than
+// what an early start saves. Measured, an event takes 24.1 us with 64 KB and 25.3 with all of a block's rows in the
+// ring.
+constexpr uint32_t kRingBytes = 64 << 10;
 constexpr uint32_t kStaticBytes = 4096;  // at least what the kernels have beside their dynamic shared memory
 
 // The input after its read, times the norm, as load_input() leaves it; the first block keeps it for the residual.
@@ -45,19 +49,10 @@ __device__ __forceinline__ void load_routed(const GemvParams& p, const GemvInput
   if (threadIdx.x % 32 == 0) in.scratch[threadIdx.x / 32] = sum;
 }
 
-__device__ __forceinline__ GemvParams row_of(const BankGemvParams& b, uint32_t row) {
-  GemvParams p = b.gemv;
-  p.x += uint64_t{row} * p.n_in;
-  p.part[0].out += uint64_t{row} * p.part[0].n_rows;
-  if (p.residual != nullptr) p.residual += uint64_t{row} * p.part[0].n_rows;
-  return p;
-}
-
 template <class Format>
 __global__ void __launch_bounds__(32 * kWarps, 2) bank_gemv_kernel(const __grid_constant__ BankGemvParams b) {
   extern __shared__ __align__(128) uint8_t shared[];
-  const uint32_t row = blockIdx.y;
-  GemvParams p = row_of(b, row);
+  const GemvParams& p = b.gemv;
   const GemvBlock<Format, 1> block(p, shared, blockIdx.x, gridDim.x);
   if (b.known == BankKnown::kEarly) {
     trigger_dependents();
@@ -65,46 +60,48 @@ __global__ void __launch_bounds__(32 * kWarps, 2) bank_gemv_kernel(const __grid_
     wait_for_inputs();
     trigger_dependents();
   }
-  const auto bank = static_cast<uint32_t>(__ldcg(b.bank + row));
+  const auto bank = static_cast<uint32_t>(__ldcg(b.bank));
+  const int32_t map = b.ram != nullptr ? __ldcg(b.streams) : 0;
   WeightStream stream = block.stream(p.weights + bank * b.bank_bytes, p.n_units, p.n_stages);
   stream.start(b.keeps_bank);
   stage_norm(p, block.in);
   wait_for_inputs();
+  const float residual = first_residual<1>(p, block);
   load_input<Format::kInteger, is_wide<Format>(), 1>(p, block.in);
-  if (b.ram != nullptr) {
-    const uint32_t target = stream_row(map_of(b.streams + uint64_t{row} * kStreamFields), 0);
-    p.copy = b.ram + (uint64_t{row} * kStreams + target) * p.part[0].n_rows;
-  }
   __syncthreads();
-  multiply_block<Format, kWarps, 1>(p, block, stream);
+  float* const copy = b.ram != nullptr ? b.ram + stream_row(map_of(&map), 0) * p.part[0].n_rows : nullptr;
+  multiply_block<Format, kWarps, 1>(p, block, stream, residual, copy);
 }
 
 template <class Format>
 __global__ void __launch_bounds__(32 * kWarps, 2) routed_gemv_kernel(const __grid_constant__ BankGemvParams b) {
   extern __shared__ __align__(128) uint8_t shared[];
-  __shared__ float logits[kMaxSwapBanks + kSwitches + 1];
-  const uint32_t row = blockIdx.y;
+  __shared__ SwapRouteShared routing;
   const bool is_first = blockIdx.x == 0;
-  const GemvParams p = row_of(b, row);
+  const GemvParams& p = b.gemv;
   const GemvBlock<Format, 1> block(p, shared, blockIdx.x, gridDim.x);
-  SwapRouteBlock route(b.route, row, logits);
+  SwapRouteBlock route(b.route, 0, routing);
   route.fetch();
   stage_norm(p, block.in);
   wait_for_inputs();
   route.decide(is_first);
+  // By the thread that wrote the bank, which is so seen by whatever starts behind the trigger. Before the copies:
+  // behind them a fence takes until they have arrived.
+  if (threadIdx.x == 0) {
+    if (is_first) __threadfence();
+    trigger_dependents();
+  }
   WeightStream stream = block.stream(p.weights + route.bank() * b.bank_bytes, p.n_units, p.n_stages);
   stream.start(b.keeps_bank);
-  load_routed<Format>(p, block.in, route, is_first ? b.route.out + uint64_t{row} * p.n_in : nullptr);
-  __threadfence();  // the bank is seen by whatever starts behind the trigger
+  load_routed<Format>(p, block.in, route, is_first ? b.route.out : nullptr);
   __syncthreads();
-  trigger_dependents();
   for (uint32_t s = blockIdx.x; s < kStreams; s += gridDim.x) {
     if (s == route.target()) continue;
-    float* const out = b.route.ram_out + (uint64_t{row} * kStreams + s) * p.n_in;
+    float* const out = b.route.ram_out + s * p.n_in;
     for (uint32_t i = threadIdx.x; i < p.n_in; i += blockDim.x)
-      out[i] = b.route.ram != nullptr ? b.route.ram[(uint64_t{row} * kStreams + s) * p.n_in + i] : 0;
+      out[i] = b.route.ram != nullptr ? b.route.ram[s * p.n_in + i] : 0;
   }
-  multiply_block<Format, kWarps, 1>(p, block, stream);
+  multiply_block<Format, kWarps, 1>(p, block, stream, 0);
 }
 
 }  // namespace
@@ -119,11 +116,11 @@ GemvTuning tune_bank_gemv(const ExpertShape& shape, bool with_norm, const Device
   rest.shared_bytes_per_block -= kStaticBytes;
   GemvChoice fixed = choice;
   fixed.n_warps = kWarps;
+  if (fixed.ring_bytes == 0) fixed.ring_bytes = kRingBytes;
   return tune_gemv(bank_shape(shape), with_norm, rest, fixed);
 }
 
-void launch_bank_gemv(Queue& queue, const ExpertShape& shape, const GemvTuning& tuning, uint32_t n_rows,
-                      BankGemvParams params) {
+void launch_bank_gemv(Queue& queue, const ExpertShape& shape, const GemvTuning& tuning, BankGemvParams params) {
   const PackedShape bank = bank_shape(shape);
   params.bank_bytes = shape.expert_bytes();
   params.gemv.n_in = static_cast<uint32_t>(bank.n_in);
@@ -135,7 +132,7 @@ void launch_bank_gemv(Queue& queue, const ExpertShape& shape, const GemvTuning& 
   visit_packed(bank.type, [&](auto format) {
     using Format = decltype(format);
     launch_kernel(queue, params.known == BankKnown::kInside ? &routed_gemv_kernel<Format> : &bank_gemv_kernel<Format>,
-                  dim3(tuning.n_blocks, n_rows), 32 * tuning.n_warps, tuning.shared_bytes, params);
+                  dim3(tuning.n_blocks), 32 * tuning.n_warps, tuning.shared_bytes, params);
   });
 }
 

@@ -15,23 +15,21 @@ enum class BankKnown : uint8_t {
 };
 
 struct BankGemvParams {
-  GemvParams gemv;                // of the first row; weights of the first bank
-  const int32_t* bank = nullptr;  // [n_rows]; routing: written
+  GemvParams gemv;                // of one row; weights of the first bank
+  const int32_t* bank = nullptr;  // routing: written
   uint64_t bank_bytes = 0;
   BankKnown known = BankKnown::kLate;
   bool keeps_bank = false;           // it is read again soon: leave it in the L2 cache
   SwapRouteParams route = {};        // kInside: gemv.x and gemv.norm are its vector and norm
-  const int32_t* streams = nullptr;  // with `ram`: [n_rows, kStreamFields]
-  float* ram = nullptr;              // [n_rows, 4, d]: the row that stream 0 points at gets the result too
+  const int32_t* streams = nullptr;  // with `ram`, known when the bank is: [kStreamFields]
+  float* ram = nullptr;              // [4, d]: the row that stream 0 points at gets the result too
 };
 
 // One bank of `shape`, every bank in whole groups; no fold.
 PackedShape bank_shape(const ExpertShape& shape);
 GemvTuning tune_bank_gemv(const ExpertShape& shape, bool with_norm, const DeviceShape& device,
                           const GemvChoice& choice);
-// Every row by blocks of its own.
-void launch_bank_gemv(Queue& queue, const ExpertShape& shape, const GemvTuning& tuning, uint32_t n_rows,
-                      BankGemvParams params);
+void launch_bank_gemv(Queue& queue, const ExpertShape& shape, const GemvTuning& tuning, BankGemvParams params);
 
 void prepare_bank_gemv(const DeviceShape& device);
 

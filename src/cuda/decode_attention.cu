@@ -39,7 +39,7 @@ __device__ __forceinline__ Run run_of(const DecodeAttentionParams& p, uint32_t p
   Run run;
   run.first_position = p.window != 0 && position + 1 > p.window ? position + 1 - p.window : 0;
   const uint32_t first = run.first_position / kCacheGranule, count = position / kCacheGranule + 1 - first;
-  run.n_active = min(p.n_splits, (count + p.min_granules - 1) / p.min_granules);
+  run.n_active = active_runs(count, p.n_splits, p.min_granules);
   run.begin = first + blockIdx.y * count / run.n_active;
   run.end = first + (blockIdx.y + 1) * count / run.n_active;
   run.owns_new = blockIdx.y + 1 == run.n_active;
@@ -277,7 +277,7 @@ DecodeAttentionTuning tune_decode_attention(DType cache_type, uint32_t n_heads, 
                                             const DeviceShape& device, const DecodeAttentionChoice& choice) {
   DecodeAttentionTuning t;
   const uint32_t blocks = device.n_sm * std::max(1U, choice.blocks_per_sm);
-  constexpr uint32_t kMinGranules = 16;
+  constexpr uint32_t kMinGranules = 8;  // measured, see active_runs()
   t.n_splits = std::clamp(blocks / n_head_groups(n_heads, n_kv_heads), 1U, kMostAttentionSplits);
   if (t.n_splits > 32) t.n_splits = t.n_splits / 32 * 32;  // whole rounds of loads where they are joined
   // Bytes of a warp's ring, measured with 16-bit caches: four stages are better than any other number from 2 to 6.

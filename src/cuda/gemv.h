@@ -28,6 +28,7 @@ struct GemvTuning {
 // What a caller may fix instead of tune(): zeros leave the choice. For measurements.
 struct GemvChoice {
   uint32_t n_warps = 0, blocks_per_sm = 0, stage_bytes = 0, ring_bytes = 0;
+  uint32_t least_bytes = 0;       // of shared memory of a block
   uint32_t ahead_bytes = 0;       // of NextWeights per SM
   bool beside_attention = false;  // not a choice: leave room on the SM for attention
 };
@@ -67,7 +68,6 @@ struct GemvParams {
   float eps = 0;
   GemvPart part[3] = {};
   const float* residual = nullptr;  // [n_tokens, part[0].n_rows]
-  float* copy = nullptr;            // where a plain result of one part, one token and no bias goes too
   bool gate_up = false;
   Activation act = Activation::kSilu;
   QuantizedVector out_quantized = {};  // of gate_up, instead of part[0].out; that of the first token

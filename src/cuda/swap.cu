@@ -2,13 +2,14 @@
 //
 // Bytes: the vectors once in and once out; weights of a dozen dot products, 45 KB at 1024 columns, once per row from
 // the L2 cache, before the dependency wait.
+#include "cuda/device/normed_dots.cuh"
 #include "cuda/device/swap_route.cuh"
 #include "cuda/swap.h"
 
 namespace stretto::cuda {
 namespace {
 
-constexpr uint32_t kThreads = 256;
+constexpr uint32_t kThreads = 32 * kRouteWarps;
 
 // Elements i .. i + 3 as far as there are n.
 __device__ __forceinline__ void store4(float* out, uint32_t i, uint32_t n, float4 v) {
@@ -24,9 +25,10 @@ __device__ __forceinline__ void store4(float* out, uint32_t i, uint32_t n, float
 }
 
 __global__ void __launch_bounds__(kThreads) swap_route_kernel(const __grid_constant__ SwapRouteParams p) {
-  __shared__ float logits[kMaxSwapBanks + kSwitches + 1], scratch[kThreads / 32];
+  __shared__ SwapRouteShared shared;
+  __shared__ float scratch[kRouteWarps];
   trigger_dependents();
-  SwapRouteBlock route(p, blockIdx.x, logits);
+  SwapRouteBlock route(p, blockIdx.x, shared);
   route.fetch();
   wait_for_inputs();
   route.decide(true);

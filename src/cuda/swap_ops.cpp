@@ -1,8 +1,8 @@
 // Swap layers: events and their pieces, the end of a layer, rows of states.
 //
-// A small step runs an event as 2 k_ffn products, the first of which routes (cuda/bank_gemv.cu). A large one routes all
-// rows in one kernel, sorts them by bank and runs grouped products, as mixtures of experts do. Banks in F32 always take
-// the products of small steps: their large ones would be rounded to bf16.
+// A small step runs an event row by row as 2 k_ffn products, the first of which routes (cuda/bank_gemv.cu). A large one
+// routes all rows in one kernel, sorts them by bank and runs grouped products, as mixtures of experts do. Banks in F32
+// always take the products of small steps: their large ones would be rounded to bf16.
 #include "base/checked.h"
 #include "cuda/bank_gemv.h"
 #include "cuda/elementwise.h"
@@ -47,11 +47,10 @@ struct Banks {
       p.expert_bytes[which] = std::max(p.expert_bytes[which], bytes);
     };
     const ExpertShape wide = gate_up(t), narrow = down(t);
-    const uint64_t small = is_large(t, rows) ? kMaxGemvRows : rows;
     need(kExpertIds, rows * sizeof(int32_t));
     need(kExpertNormed, rows * wide.n_in * sizeof(float));
     need(kExpertDown, rows * wide.n_in * sizeof(float));
-    need(kExpertHidden, small * wide.n_out * sizeof(float));
+    need(kExpertHidden, wide.n_out * sizeof(float));
     if (!is_large(t, rows)) return;
     need(kExpertPairs, rows * sizeof(uint32_t));
     need(kExpertTiles, expert_tiles_bytes(rows, wide.n_experts));
@@ -95,16 +94,16 @@ BankGemvParams narrow_params(const Banks& b, const Machine& m, const BankStep& s
   return p;
 }
 
-void launch_wide(const Banks& b, Machine& m, uint32_t rows, const BankGemvParams& params) {
+void launch_wide(const Banks& b, Machine& m, const BankGemvParams& params) {
   const ExpertShape shape = b.gate_up(m.tables());
   const GemvChoice choice = m.choices.of(m.matrix(b.gate_up_key()));
-  launch_bank_gemv(m.queue, shape, tune_bank_gemv(shape, true, m.device, choice), rows, params);
+  launch_bank_gemv(m.queue, shape, tune_bank_gemv(shape, true, m.device, choice), params);
 }
 
-void launch_narrow(const Banks& b, Machine& m, uint32_t rows, const BankGemvParams& params) {
+void launch_narrow(const Banks& b, Machine& m, const BankGemvParams& params) {
   const ExpertShape shape = b.down(m.tables());
   const GemvChoice choice = m.choices.of(m.matrix(b.down_key()));
-  launch_bank_gemv(m.queue, shape, tune_bank_gemv(shape, false, m.device, choice), rows, params);
+  launch_bank_gemv(m.queue, shape, tune_bank_gemv(shape, false, m.device, choice), params);
 }
 
 void sort_banks(const Banks& b, Machine& m, const BankStep& s) {
@@ -200,22 +199,34 @@ SwapRouteParams route_params(const SwapRoute& op, const Machine& m, float* out, 
           .hooks = hooks_of(op.hooks, m)};
 }
 
-void run_small_event(const SwapEvent& op, Machine& m, const SwapRouteParams& route, uint32_t rows) {
+// Row r of the step.
+SwapRouteParams row_of(SwapRouteParams p, uint32_t r) {
+  p.v += uint64_t{r} * p.d;
+  if (p.ram != nullptr) p.ram += r * kStreams * p.d;
+  if (p.streams != nullptr) p.streams += r * kStreamFields;
+  p.bank += r;
+  p.streams_out += r * kStreamFields;
+  p.ram_out += r * kStreams * p.d;
+  p.first_row += r;
+  return p;
+}
+
+void run_small_event(const SwapEvent& op, Machine& m, const SwapRouteParams& route, float* out) {
   const Banks banks(op);
-  BankStep s{.x = route.out, .bank = route.bank, .rows = rows};
+  BankStep s{.x = route.out, .bank = route.bank, .rows = 1};
   for (uint64_t k = 0; k < op.k_ffn; ++k) {
     const bool is_last = k + 1 == op.k_ffn;
-    s.out = is_last ? m.value(op.out) : scratch<float>(m, k % 2 == 0 ? kExpertDown : kExpertNormed);
+    s.out = is_last ? out : scratch<float>(m, k % 2 == 0 ? kExpertDown : kExpertNormed);
     BankGemvParams wide = wide_params(banks, m, s), narrow = narrow_params(banks, m, s);
     wide.known = k == 0 ? BankKnown::kInside : BankKnown::kEarly;
     wide.keeps_bank = narrow.keeps_bank = !is_last;
     if (k == 0) wide.route = route;
     if (is_last) {
       narrow.streams = route.streams_out;
-      narrow.ram = m.value(op.ram_out);
+      narrow.ram = route.ram_out;
     }
-    launch_wide(banks, m, rows, wide);
-    launch_narrow(banks, m, rows, narrow);
+    launch_wide(banks, m, wide);
+    launch_narrow(banks, m, narrow);
     s.x = s.out;
   }
 }
@@ -309,8 +320,12 @@ void run(const BankFfn& op, Machine& m) {
     sort_banks(banks, m, s);
     return run_large(banks, m, s);
   }
-  launch_wide(banks, m, s.rows, wide_params(banks, m, s));
-  launch_narrow(banks, m, s.rows, narrow_params(banks, m, s));
+  for (uint32_t r = 0; r < s.rows; ++r) {
+    const uint64_t at = r * m.width(op.x);
+    const BankStep row{.x = s.x + at, .bank = s.bank + r, .out = s.out + at, .rows = 1};
+    launch_wide(banks, m, wide_params(banks, m, row));
+    launch_narrow(banks, m, narrow_params(banks, m, row));
+  }
 }
 
 bool supports(const SwapEvent& op, const Tables& t) { return routes(op.route, t) && Banks(op).supported(t); }
@@ -323,7 +338,7 @@ void run(const SwapEvent& op, Machine& m) {
   SwapRouteParams route = route_params(op.route, m, scratch<float>(m, kExpertNormed), scratch<int32_t>(m, kExpertIds));
   if (Banks(op).is_large(m.tables(), rows)) return run_large_event(op, m, route, rows);
   route.ram_out = m.value(op.ram_out);
-  run_small_event(op, m, route, rows);
+  for (uint32_t r = 0; r < rows; ++r) run_small_event(op, m, row_of(route, r), m.value(op.out) + uint64_t{r} * route.d);
 }
 
 }  // namespace stretto::cuda

@@ -34,6 +34,9 @@ TEST(SwapSuite, RandomWeightsGiveEveryRow) {
     ++n_measured;
     EXPECT_GT(row.at("tokens_per_second").get<double>(), 0);
     EXPECT_GT(row.at("prefill_ms").get<double>(), 0);
+    EXPECT_EQ(row.at("n_prompt"), 12);
+    EXPECT_EQ(row.at("n_gen"), 4);
+    EXPECT_EQ(row.at("n_runs"), 1);
     EXPECT_NEAR(row.at("avg_logprob").get<double>(), -std::log(256.0), 1);
     EXPECT_GT(row.at("kernels_per_token"), 0);
   }
@@ -62,10 +65,29 @@ TEST(SwapSuite, ModelsOfFilesInBothMemories) {
   EXPECT_NE(report.at("rows")[5].at("avg_logprob"), report.at("rows")[9].at("avg_logprob"));
 }
 
+// Rows that would take longer than they may measure less, and say with what.
+TEST(SwapSuite, ARowHasAnEnd) {
+  const auto r = stretto(
+      {"bench",    "--suite", "swap-ffn", "--suite-shape",   "small", "-p", "64",   "-n",  "16", "-r", "3", "-t", "2",
+       "--device", "cpu",     "-q",       "--suite-seconds", "1e-6",  "-o", "json", "-oe", "md"});
+  ASSERT_EQ(r.exit_code, 0) << r.err;
+  const Json report = parse_json(r.out, "stdout");
+  EXPECT_EQ(report.at("row_seconds"), 1e-6);
+  for (const Json& row : report.at("rows")) {
+    if (row.contains("problem")) continue;
+    EXPECT_EQ(row.at("n_prompt"), 16);
+    EXPECT_EQ(row.at("n_gen"), 8);
+    EXPECT_EQ(row.at("n_runs"), 1);
+  }
+  for (const char* text : {"at most 1e-06 s a row", "| prompt |"})
+    EXPECT_NE(r.err.find(text), std::string::npos) << text << "\n" << r.err;
+}
+
 TEST(SwapSuite, BadRequests) {
   EXPECT_EQ(stretto({"bench", "--suite", "other"}).exit_code, 1);
   EXPECT_EQ(stretto(suite({"-o", "csv"})).exit_code, 1);
   EXPECT_EQ(stretto(suite({"--suite-shape", "huge"})).exit_code, 1);
+  EXPECT_EQ(stretto(suite({"--suite-shape", "small", "--suite-seconds", "0"})).exit_code, 1);
   EXPECT_EQ(stretto(suite({"--suite-shape", "small", "--suite-tokens", "7"})).exit_code, 1);
   EXPECT_NE(stretto(suite({"-m", "/nowhere/at/all"})).exit_code, 0);
 }

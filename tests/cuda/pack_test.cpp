@@ -92,6 +92,20 @@ TEST(Tune, OneKernelOfACommonModelFillsAnSmAndOneFitsBesideAttention) {
   }
 }
 
+// The blocks of a small matrix do not crowd on a few SMs: with a block of another kernel there, one fits beside it.
+TEST(Tune, BlocksOfSmallMatricesSpreadOverTheDevice) {
+  constexpr uint32_t kPerBlock = 1024;  // that the system takes
+  for (const uint64_t rows : {96, 1024, 1536}) {
+    const GemvTuning t = tune_gemv(packed_shape(DType::kBF16, rows, 1024), true, kH100, {});
+    EXPECT_GT(3 * (t.shared_bytes + kPerBlock), kH100.shared_bytes_per_sm);
+    EXPECT_LE(2 * (t.shared_bytes + kPerBlock), kH100.shared_bytes_per_sm);
+  }
+  const GemvTuning two = tune_gemv(packed_shape(DType::kBF16, 1536, 1024), true, kH100, {.blocks_per_sm = 2});
+  EXPECT_GT(5 * (two.shared_bytes + kPerBlock), kH100.shared_bytes_per_sm);
+  EXPECT_LE(4 * (two.shared_bytes + kPerBlock), kH100.shared_bytes_per_sm);
+  EXPECT_EQ(two.n_blocks, 264U);
+}
+
 // Blocks that quantise what they make own whole blocks of 32 results.
 TEST(Tune, RunsOfGroupsStayTogether) {
   const PackedShape shape = packed_shape(DType::kQ8_0, 24576, 4096);
@@ -118,6 +132,17 @@ TEST(Tune, AChoiceOverridesWhatItNames) {
   EXPECT_EQ(t.n_warps, 4u);
   EXPECT_EQ(t.n_blocks, 264u);
   EXPECT_EQ(t.units_per_stage, 2u);
+}
+
+TEST(Tune, ShortContextsHaveShortRuns) {
+  EXPECT_EQ(active_runs(1, 32, 8), 1U);
+  EXPECT_EQ(active_runs(9, 32, 8), 2U);
+  EXPECT_EQ(active_runs(65, 16, 8), 8U);
+  EXPECT_EQ(active_runs(129, 32, 8), 16U);
+  EXPECT_EQ(active_runs(129, 16, 8), 9U);
+  EXPECT_EQ(active_runs(257, 16, 8), 16U);
+  EXPECT_EQ(active_runs(8192, 32, 8), 32U);
+  EXPECT_EQ(active_runs(100, 1, 8), 1U);
 }
 
 TEST(Tune, AttentionSplitsTheContextOverTheDevice) {

@@ -33,43 +33,60 @@ __device__ __forceinline__ float* partial_of(const DecodeAttentionParams& p, uin
   return p.partial + ((group * p.n_splits + run) * kHeadsPerBlock + head) * (kHeadDim + 4);
 }
 
+// Four values at d of every fourth run of a chunk of 32, as a lane joins them.
+struct RunValues {
+  static constexpr uint32_t kLoads = 8;
+  float4 v[kLoads];
+
+  template <int kHeadDim>
+  __device__ __forceinline__ void load(const DecodeAttentionParams& p, uint32_t first_run, uint32_t n_runs,
+                                       uint32_t head, uint32_t d, uint32_t lane) {
+#pragma unroll
+    for (uint32_t i = 0; i < kLoads; ++i) {
+      const uint32_t r = first_run + 4 * i + lane / 8;
+      v[i] = make_float4(0, 0, 0, 0);
+      if (r < n_runs) v[i] = __ldcg(reinterpret_cast<const float4*>(partial_of<kHeadDim>(p, r, head) + 4 + d));
+    }
+  }
+};
+
 // By a warp: 32 values of a head. A lane has four of them of every fourth run, and the weight of every 32nd. Runs in
-// chunks of 32; a chunk's loads are all under way before the first is used.
+// chunks of 32. Weights and the first chunk's values are all under way before the first is used: three trips to the L2
+// cache, one behind the other, were 2 us of a layer.
 template <int kHeadDim>
 __device__ __forceinline__ void join_slice(const DecodeAttentionParams& p, uint32_t n_runs, uint32_t slice,
                                            uint64_t group_begin, uint32_t lane) {
-  constexpr uint32_t kSlices = kHeadDim / 32, kChunks = kMostAttentionSplits / 32, kLoads = 8;
+  constexpr uint32_t kSlices = kHeadDim / 32, kChunks = kMostAttentionSplits / 32;
   const uint32_t head = slice / kSlices, d = slice % kSlices * 32 + lane % 8 * 4;
-  float weight[kChunks], top = kLowestScore, sum = 0;
+  float2 top_and_sum[kChunks];
 #pragma unroll
   for (uint32_t c = 0; c < kChunks; ++c) {
     const uint32_t r = 32 * c + lane;
-    weight[c] = r < n_runs ? __ldcg(partial_of<kHeadDim>(p, r, head)) : kLowestScore;
-    top = fmaxf(top, weight[c]);
+    top_and_sum[c] = make_float2(kLowestScore, 0);
+    if (r < n_runs) top_and_sum[c] = __ldcg(reinterpret_cast<const float2*>(partial_of<kHeadDim>(p, r, head)));
   }
+  RunValues values;
+  values.load<kHeadDim>(p, 0, n_runs, head, d, lane);
+  float weight[kChunks], top = kLowestScore, sum = 0;
+#pragma unroll
+  for (uint32_t c = 0; c < kChunks; ++c) top = fmaxf(top, top_and_sum[c].x);
   top = warp_max(top);
 #pragma unroll
   for (uint32_t c = 0; c < kChunks; ++c) {
-    const uint32_t r = 32 * c + lane;
-    weight[c] = r < n_runs ? exp2f(weight[c] - top) : 0;
-    if (r < n_runs) sum += weight[c] * __ldcg(partial_of<kHeadDim>(p, r, head) + 1);
+    weight[c] = 32 * c + lane < n_runs ? exp2f(top_and_sum[c].x - top) : 0;
+    sum += weight[c] * top_and_sum[c].y;
   }
   sum = warp_sum(sum);
   float4 y = make_float4(0, 0, 0, 0);
 #pragma unroll
   for (uint32_t c = 0; c < kChunks; ++c) {
     if (32 * c >= n_runs) break;
-    float4 v[kLoads];
+    if (c > 0) values.load<kHeadDim>(p, 32 * c, n_runs, head, d, lane);
 #pragma unroll
-    for (uint32_t i = 0; i < kLoads; ++i) {
-      const uint32_t r = 32 * c + 4 * i + lane / 8;
-      v[i] = make_float4(0, 0, 0, 0);
-      if (r < n_runs) v[i] = __ldcg(reinterpret_cast<const float4*>(partial_of<kHeadDim>(p, r, head) + 4 + d));
-    }
-#pragma unroll
-    for (uint32_t i = 0; i < kLoads; ++i) {
+    for (uint32_t i = 0; i < RunValues::kLoads; ++i) {
+      const float4 v = values.v[i];
       const float f = __shfl_sync(0xffffffffu, weight[c], 4 * i + lane / 8);
-      y = make_float4(y.x + f * v[i].x, y.y + f * v[i].y, y.z + f * v[i].z, y.w + f * v[i].w);
+      y = make_float4(y.x + f * v.x, y.y + f * v.y, y.z + f * v.z, y.w + f * v.w);
     }
   }
 #pragma unroll
@@ -85,6 +102,14 @@ __device__ __forceinline__ uint32_t load_acquire(const uint32_t* from) {
   return v;
 }
 
+// Adds one behind everything that the block has written, where threads have synchronised. What a fence of its own would
+// wait for besides (__threadfence() orders all threads' accesses) is not needed.
+__device__ __forceinline__ uint32_t arrive(uint32_t* counter) {
+  uint32_t before;
+  asm volatile("atom.add.release.gpu.global.u32 %0, [%1], 1;" : "=r"(before) : "l"(counter) : "memory");
+  return before;
+}
+
 // By a block whose partial results are written, for `n_warps` warps. The low half of a group's counter are the blocks
 // that have arrived, the high half the warps that no longer need it; the last of them makes it zero for the next
 // launch.
@@ -94,10 +119,7 @@ __device__ __forceinline__ void join_runs(const DecodeAttentionParams& p, uint32
   const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, n_slices = n_heads * (kHeadDim / 32);
   uint32_t* const n_arrived = p.n_arrived + blockIdx.z * gridDim.x + blockIdx.x;
   __syncthreads();
-  if (threadIdx.x == 0) {
-    __threadfence();
-    is_last = atomicAdd(n_arrived, 1) + 1 == n_runs;
-  }
+  if (threadIdx.x == 0) is_last = arrive(n_arrived) + 1 == n_runs;
   if (p.waits) {
     const uint32_t first = blockIdx.y + warp * n_runs, step = n_runs * n_warps;
     if (first >= n_slices) return;

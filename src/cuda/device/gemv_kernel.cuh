@@ -164,9 +164,9 @@ struct GemvAccumulator {
   }
 };
 
-// Row `row` of the plain result of token t, all but its bias.
-__device__ __forceinline__ void store_row(const GemvParams& p, uint32_t t, uint32_t row, float y) {
-  if (p.copy != nullptr && row < p.part[0].n_rows) p.copy[row] = y;
+// Row `row` of the plain result of token t, all but its bias; where there is a `copy`, of one part, it gets it too.
+__device__ __forceinline__ void store_row(const GemvParams& p, uint32_t t, uint32_t row, float y, float* copy) {
+  if (copy != nullptr && row < p.part[0].n_rows) copy[row] = y;
 #pragma unroll
   for (int i = 0; i < 3; ++i) {
     const GemvPart& part = p.part[i];
@@ -232,7 +232,7 @@ __device__ __forceinline__ void store_gate_up(const GemvParams& p, const GemvInp
 // `residual` is that of the thread's first row.
 template <uint32_t kMostWarps, uint32_t kTokens>
 __device__ __forceinline__ void store_plain(const GemvParams& p, const GemvInput& in, const GemvSums<kMostWarps>& s,
-                                            uint32_t first_group, float residual) {
+                                            uint32_t first_group, float residual, float* copy) {
   const float first_factor = norm_factor<kMostWarps>(p, in, 0);
   bool is_first = true;
   for_each_result<kTokens>(p, 4 * s.n_local, [&](uint32_t t, uint32_t i) {
@@ -241,15 +241,16 @@ __device__ __forceinline__ void store_plain(const GemvParams& p, const GemvInput
       residual = p.residual[uint64_t{t} * p.part[0].n_rows + row];
     is_first = false;
     const float factor = kTokens == 1 ? first_factor : norm_factor<kMostWarps>(p, in, t);
-    store_row(p, t, row, __fmaf_rn(s.total(t, i), factor, residual));
+    store_row(p, t, row, __fmaf_rn(s.total(t, i), factor, residual), copy);
   });
 }
 
-// The residual of the first row that the thread will store.
-template <uint32_t kTokens>
-__device__ __forceinline__ float first_residual(const GemvParams& p, uint32_t first_group, uint32_t n_local) {
-  const uint32_t n = 4 * n_local, t = kTokens == 1 ? 0 : threadIdx.x / n;
-  const uint32_t row = 4 * first_group + threadIdx.x - t * n;
+// The residual of the first row that the thread will store. It is asked for before the input: behind the copies of the
+// next kernel it would arrive 4 us later.
+template <uint32_t kTokens, class Block>
+__device__ __forceinline__ float first_residual(const GemvParams& p, const Block& b) {
+  const uint32_t n = 4 * (b.end_group - b.first_group), t = kTokens == 1 ? 0 : threadIdx.x / n;
+  const uint32_t row = 4 * b.first_group + threadIdx.x - t * n;
   if (p.residual == nullptr || threadIdx.x >= n * (kTokens == 1 ? 1 : p.n_tokens) || row >= p.part[0].n_rows) return 0;
   return p.residual[uint64_t{t} * p.part[0].n_rows + row];
 }
@@ -300,10 +301,10 @@ struct GemvBlock {
   }
 };
 
-// Consumes the stream; the block has its input in shared memory and has synchronised.
+// Consumes the stream; the block has its input in shared memory and has synchronised. `residual` is first_residual().
 template <class Format, uint32_t kMostWarps, uint32_t kTokens>
 __device__ __forceinline__ void multiply_block(const GemvParams& p, const GemvBlock<Format, kTokens>& b,
-                                               WeightStream& stream) {
+                                               WeightStream& stream, float residual, float* copy = nullptr) {
   const GemvInput& in = b.in;
   const uint32_t lane = b.lane, warp = b.warp, begin = b.begin, end = b.end;
   const GemvSums<kMostWarps> s{reinterpret_cast<float*>(b.shared + b.at.sums),
@@ -311,8 +312,6 @@ __device__ __forceinline__ void multiply_block(const GemvParams& p, const GemvBl
                                reinterpret_cast<uint32_t*>(b.shared + b.at.edge_groups), b.end_group - b.first_group};
   if (lane == 0) s.edge_groups[warp] = begin < end && begin % p.n_units != 0 ? begin / p.n_units : UINT32_MAX;
   if (threadIdx.x >= b.n_warps && threadIdx.x < kMostWarps) s.edge_groups[threadIdx.x] = UINT32_MAX;
-  // On its way while the stream is consumed; one row per thread is the common case.
-  const float residual = first_residual<kTokens>(p, b.first_group, s.n_local);
   GemvAccumulator<Format, kTokens> accumulator;
   uint32_t group = begin / p.n_units, u = begin % p.n_units;
   bool continued = u != 0;  // an earlier warp began this group
@@ -348,7 +347,7 @@ __device__ __forceinline__ void multiply_block(const GemvParams& p, const GemvBl
   if (p.gate_up) {
     store_gate_up<kMostWarps, kTokens>(p, in, s, b.first_group);
   } else {
-    store_plain<kMostWarps, kTokens>(p, in, s, b.first_group, residual);
+    store_plain<kMostWarps, kTokens>(p, in, s, b.first_group, residual, copy);
   }
 }
 
@@ -362,9 +361,10 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
   stream.start();
   stage_norm(p, b.in);
   wait_for_inputs();
+  const float residual = first_residual<kTokens>(p, b);
   load_input<Format::kInteger, is_wide<Format>(), kTokens>(p, b.in);
   __syncthreads();
-  multiply_block<Format, kMostWarps, kTokens>(p, b, stream);
+  multiply_block<Format, kMostWarps, kTokens>(p, b, stream, residual);
 }
 
 // Registers for several blocks of eight warps per SM, although one fills its memory: measured, unrolled or larger loops

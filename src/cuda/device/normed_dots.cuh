@@ -16,16 +16,21 @@ class NormedDots {
   template <class RowAt>
   __device__ __forceinline__ void fetch(const RowAt& row_at, uint32_t n_rows, const float* norm, uint32_t d) {
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, n_warps = blockDim.x / 32;
+    float4 factor[kEarly];  // all loads before the first use: one after the other they take a microsecond each
 #pragma unroll
     for (uint32_t j = 0; j < kEarly; ++j) {
       const uint32_t i = 4 * lane + 128 * j;
-      const float4 factor = load4<false>(norm, i, d);
+      factor[j] = load4<false>(norm, i, d);
 #pragma unroll
       for (uint32_t r = 0; r < kRows; ++r) {
         const uint32_t k = warp + r * n_warps;
-        w_[r][j] = k < n_rows ? times(load4<false>(row_at(k), i, d), factor) : make_float4(0, 0, 0, 0);
+        w_[r][j] = k < n_rows ? load4<false>(row_at(k), i, d) : make_float4(0, 0, 0, 0);
       }
     }
+#pragma unroll
+    for (uint32_t j = 0; j < kEarly; ++j)
+#pragma unroll
+      for (uint32_t r = 0; r < kRows; ++r) w_[r][j] = times(w_[r][j], factor[j]);
   }
 
   // put(k, dot) by one lane of the warp that has row k.

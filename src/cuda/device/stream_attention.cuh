@@ -45,7 +45,7 @@ struct StreamRun {
     n_heads = min(kHeadsPerBlock, per_kv - in_kv);
     first_position = p.window != 0 && position + 1 > p.window ? position + 1 - p.window : 0;
     const uint32_t first = first_position / kCacheGranule, count = position / kCacheGranule + 1 - first;
-    n_active = min(p.n_splits, (count + p.min_granules - 1) / p.min_granules);
+    n_active = active_runs(count, p.n_splits, p.min_granules);
     begin = first + index * count / n_active;
     end = first + (index + 1) * count / n_active;
     owns_new = index + 1 == n_active;

@@ -9,7 +9,7 @@
 #pragma once
 
 #include "cuda/device/dependency.cuh"
-#include "cuda/device/normed_dots.cuh"
+#include "cuda/device/shared_dots.cuh"
 #include "cuda/swap.h"
 #include "ops/swap_streams.h"
 
@@ -45,63 +45,93 @@ __device__ __forceinline__ uint32_t map_of(const int32_t* streams) {
   return static_cast<uint32_t>(streams[0]) ^ kStreamOrder;
 }
 
+constexpr uint32_t kRouteWarps = 8;
+
+// What a block that routes shares.
+struct SwapRouteShared {
+  float logits[kMaxSwapBanks + kSwitches + 1];
+  SharedDots<kRouteWarps>::Sums sums;
+};
+
+// The rows of weights and biases of an event's logits: banks, switches, read gate.
+struct SwapRouteRows {
+  const SwapRouteParams& p;
+  __device__ __forceinline__ uint32_t n() const { return p.n_banks + kSwitches + 1; }
+  __device__ __forceinline__ const float* operator()(uint32_t k) const {
+    if (k < p.n_banks) return p.router + uint64_t{k} * p.d;
+    k -= p.n_banks;
+    return k < kSwitches ? p.switches + uint64_t{k} * p.d : p.read;
+  }
+  __device__ __forceinline__ float bias(uint32_t k) const {
+    if (k < p.n_banks) return p.router_bias[k];
+    k -= p.n_banks;
+    return k < kSwitches ? p.switch_bias[k] : *p.read_bias;
+  }
+};
+
 class SwapRouteBlock {
  public:
-  // `logits` is shared memory for n_banks + kSwitches + 1 floats.
-  __device__ __forceinline__ SwapRouteBlock(const SwapRouteParams& p, uint32_t row, float* logits)
-      : p_(p), row_(row), logits_(logits) {}
+  __device__ __forceinline__ SwapRouteBlock(const SwapRouteParams& p, uint32_t row, SwapRouteShared& shared)
+      : p_(p), row_(row), shared_(shared) {}
 
   __device__ __forceinline__ void fetch() {
-    dots_.fetch([this](uint32_t k) { return row_at(k); }, n_logits(), p_.norm, p_.d);
+    const SwapRouteRows rows{p_};
+    dots_.fetch(rows, rows.n(), p_.norm, p_.d);
+    if (threadIdx.x < rows.n()) bias_ = rows.bias(threadIdx.x);
   }
 
   // One thread of the block that `records` writes bank, streams and the trace.
   __device__ __forceinline__ void decide(bool records) {
     const float* const v = p_.v + uint64_t{row_} * p_.d;
     const uint32_t i = 4 * threadIdx.x;
-#pragma unroll
-    for (uint32_t s = 0; s < kStreams; ++s)
-      early_[s] = p_.ram != nullptr ? load4<false>(ram_row(s), i, p_.d) : make_float4(0, 0, 0, 0);
     early_v_ = load4<false>(v, i, p_.d);
+#pragma unroll
+    for (uint32_t s = 0; s < kStreams; ++s) early_[s] = load4<false>(ram_row(s), i, p_.ram != nullptr ? p_.d : 0);
     int32_t before[kStreamFields];
 #pragma unroll
     for (uint32_t f = 0; f < kStreamFields; ++f)
       before[f] = p_.streams != nullptr ? p_.streams[uint64_t{row_} * kStreamFields + f] : 0;
-    dots_.finish(
-        v, [this](uint32_t k) { return row_at(k); }, n_logits(), p_.norm, p_.d, p_.eps,
-        [this](uint32_t k, float dot) { logits_[k] = dot + bias_of(k); });
+    const SwapRouteRows rows{p_};
+    float* const logits = shared_.logits;
+    dots_.finish(early_v_, v, rows, rows.n(), p_.norm, p_.d, p_.eps, shared_.sums,
+                 [rows, logits, bias = bias_](uint32_t k, float dot) {
+                   logits[k] = dot + (k == threadIdx.x ? bias : rows.bias(k));
+                 });
     __syncthreads();
-    const LargestLogit bank = largest_logit(logits_, p_.n_banks);
+    const LargestLogit bank = largest_logit(logits, p_.n_banks);
     uint32_t switches = 0;
     float margin = bank.lead;
 #pragma unroll
     for (uint32_t j = 0; j < kSwitches; ++j) {
-      const float logit = logits_[p_.n_banks + j];
+      const float logit = logits[p_.n_banks + j];
       if (logit > 0) switches |= 1U << j;
       margin = fminf(margin, fabsf(logit));
     }
     records_ = records && threadIdx.x == 0;
-    const uint32_t position = static_cast<uint32_t>(*p_.position) + p_.first_row + row_;
-    const uint32_t decision = hooked_decision(p_.hooks, position, bank.index << kSwitches | switches, margin, records_);
+    uint32_t decision = bank.index << kSwitches | switches;
+    if (p_.hooks.forced != nullptr || p_.hooks.trace != nullptr) {
+      const uint32_t position = static_cast<uint32_t>(*p_.position) + p_.first_row + row_;
+      decision = hooked_decision(p_.hooks, position, decision, margin, records_);
+    }
     const uint32_t old_map = map_of(before), map = benes(old_map, decision & 63);
     bank_ = decision >> kSwitches;
     target_ = stream_row(map, 0);
     int ram_exponent = 0, v_exponent = 0;
 #pragma unroll
     for (uint32_t s = 0; s < kStreams; ++s) {
-      if (p_.ram != nullptr && s == target_) ram_exponent = before[1 + s];
-      if (!p_.first && s == stream_row(old_map, 0)) v_exponent = before[1 + s];
+      ram_exponent |= before[1 + s] & (p_.ram != nullptr && s == target_ ? -1 : 0);
+      v_exponent |= before[1 + s] & (!p_.first && s == stream_row(old_map, 0) ? -1 : 0);
     }
     exponent_ = max(v_exponent, ram_exponent);
-    const float gate = 1 / (1 + expf(-logits_[n_logits() - 1]));
+    const float gate = 1 / (1 + expf(-logits[rows.n() - 1]));
     v_factor_ = ldexpf(1, v_exponent - exponent_);
     ram_factor_ = ldexpf(gate, ram_exponent - exponent_);
     if (!records_) return;
     p_.bank[row_] = static_cast<int32_t>(bank_);
     int32_t* const after = p_.streams_out + uint64_t{row_} * kStreamFields;
     after[0] = static_cast<int32_t>(map ^ kStreamOrder);
-    for (uint32_t s = 0; s < kStreams; ++s) after[1 + s] = before[1 + s];
-    after[1 + target_] = exponent_;
+#pragma unroll
+    for (uint32_t s = 0; s < kStreams; ++s) after[1 + s] = s == target_ ? exponent_ : before[1 + s];
   }
 
   __device__ __forceinline__ uint32_t bank() const { return bank_; }
@@ -133,17 +163,6 @@ class SwapRouteBlock {
  private:
   static constexpr float kLimit = static_cast<float>(uint64_t{1} << kRowBits);
 
-  __device__ __forceinline__ uint32_t n_logits() const { return p_.n_banks + kSwitches + 1; }
-  __device__ __forceinline__ const float* row_at(uint32_t k) const {
-    if (k < p_.n_banks) return p_.router + uint64_t{k} * p_.d;
-    k -= p_.n_banks;
-    return k < kSwitches ? p_.switches + uint64_t{k} * p_.d : p_.read;
-  }
-  __device__ __forceinline__ float bias_of(uint32_t k) const {
-    if (k < p_.n_banks) return p_.router_bias[k];
-    k -= p_.n_banks;
-    return k < kSwitches ? p_.switch_bias[k] : *p_.read_bias;
-  }
   __device__ __forceinline__ const float* ram_row(uint32_t s) const {
     return p_.ram + (uint64_t{row_} * kStreams + s) * p_.d;
   }
@@ -151,15 +170,20 @@ class SwapRouteBlock {
     return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
   }
   __device__ __forceinline__ float4 value4(uint32_t i) const {
-    float4 v = early_v_, r = early_[0];
-    if (i == 4 * threadIdx.x) {
+    if (i != 4 * threadIdx.x) return joined(load4<false>(p_.v + uint64_t{row_} * p_.d, i, p_.d), ram4(target_, i));
+    uint4 r = make_uint4(0, 0, 0, 0);  // of bits, lest the compiler chooses among addresses and keeps all in memory
 #pragma unroll
-      for (uint32_t s = 1; s < kStreams; ++s)
-        if (s == target_) r = early_[s];
-    } else {
-      v = load4<false>(p_.v + uint64_t{row_} * p_.d, i, p_.d);
-      r = ram4(target_, i);
+    for (uint32_t s = 0; s < kStreams; ++s) {
+      const uint32_t mask = s == target_ ? ~0U : 0;
+      r.x |= mask & __float_as_uint(early_[s].x);
+      r.y |= mask & __float_as_uint(early_[s].y);
+      r.z |= mask & __float_as_uint(early_[s].z);
+      r.w |= mask & __float_as_uint(early_[s].w);
     }
+    return joined(early_v_,
+                  make_float4(__uint_as_float(r.x), __uint_as_float(r.y), __uint_as_float(r.z), __uint_as_float(r.w)));
+  }
+  __device__ __forceinline__ float4 joined(float4 v, float4 r) const {
     return make_float4(v_factor_ * v.x + ram_factor_ * r.x, v_factor_ * v.y + ram_factor_ * r.y,
                        v_factor_ * v.z + ram_factor_ * r.z, v_factor_ * v.w + ram_factor_ * r.w);
   }
@@ -185,8 +209,9 @@ class SwapRouteBlock {
 
   const SwapRouteParams& p_;
   const uint32_t row_;
-  float* const logits_;
-  NormedDots<2> dots_;
+  SwapRouteShared& shared_;
+  SharedDots<kRouteWarps> dots_;
+  float bias_ = 0;  // of logit threadIdx.x
   float4 early_[kStreams], early_v_;
   float v_factor_ = 1, ram_factor_ = 0;
   uint32_t bank_ = 0, target_ = 0;
