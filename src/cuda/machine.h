@@ -95,6 +95,7 @@ struct Choices {
   GemvChoice gemv = {};
   std::map<std::string, GemvChoice> gemv_of_role = {};  // before `gemv`
   DecodeAttentionChoice attention = {};
+  ExpertChoice experts = {};
   std::string only_role = {}, without_role = {};
   bool wants(std::string_view role) const { return (only_role.empty() || role == only_role) && role != without_role; }
   StreamChoice stream = {};
