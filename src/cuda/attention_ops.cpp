@@ -23,7 +23,7 @@ DecodeAttentionTuning tuning_of(const RopeAttention& op, DType cache_type, const
 }
 
 DecodeAttentionParams attention_params(const RopeAttention& op, const Machine& m) {
-  const DecodeAttentionTuning tuning = tuning_of(op, m.tables()[op.k_cache].type, m.device, m.choices.attention);
+  const DecodeAttentionTuning tuning = tuning_of(op, m.tables()[op.k_cache].type, m.device, m.attention_choice());
   return {.q = m.value(op.q),
           .k = m.value(op.k),
           .v = m.value(op.v),
@@ -48,7 +48,8 @@ DecodeAttentionParams attention_params(const RopeAttention& op, const Machine& m
           .n_splits = tuning.n_splits,
           .min_granules = tuning.min_granules,
           .n_stages = tuning.n_stages,
-          .n_early_stages = tuning.n_early_stages};
+          .n_early_stages = tuning.n_early_stages,
+          .late = tuning.late};
 }
 
 // Up to kMaxGemvRows tokens with the kernel of one.

@@ -179,7 +179,7 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
   using T = typename C::Value;
   extern __shared__ __align__(128) uint8_t rings[];
   __shared__ Shared<T, kHeadDim, kTokens> s;
-  trigger_dependents();
+  if (!p.late) trigger_dependents();
   const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const uint32_t t = kTokens == 1 ? 0 : blockIdx.z;
   const uint32_t heads_per_kv = p.n_heads / p.n_kv_heads;
@@ -204,6 +204,7 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
   prepare_heads<C>(p, s, norm, first_head, n_heads, kv_head, first_new, run.end * kCacheGranule > first_new,
                    in_kv == 0 && run.owns_new);
   __syncthreads();
+  if (p.late) trigger_dependents();
 
   const uint32_t n_busy = min(kWarps, run.end - run.begin);
   if (warp < n_busy) {
@@ -280,16 +281,19 @@ DecodeAttentionTuning tune_decode_attention(DType cache_type, uint32_t n_heads, 
   constexpr uint32_t kMinGranules = 8;  // measured, see active_runs()
   t.n_splits = std::clamp(blocks / n_head_groups(n_heads, n_kv_heads), 1U, kMostAttentionSplits);
   if (t.n_splits > 32) t.n_splits = t.n_splits / 32 * 32;  // whole rounds of loads where they are joined
-  // Bytes of a warp's ring, measured with 16-bit caches: four stages are better than any other number from 2 to 6.
-  // Devices with 100 KB of shared memory take less.
-  constexpr uint32_t kStaticBytes = 17 << 10, kStages = 4;
+  // Bytes of a warp's ring, measured with 16-bit caches: four stages are better than any other number from 2 to 6, but
+  // where a block has eight heads three are 3 % of a token better (30B-A3B at depth 8192; two as good). Devices with
+  // 100 KB of shared memory take less.
+  constexpr uint32_t kStaticBytes = 17 << 10;
+  const uint32_t stages = n_heads / n_kv_heads < kHeadsPerBlock ? 4 : 3;
   const uint32_t fits = (device.shared_bytes_per_block - kStaticBytes) / kWarps;
-  const uint32_t most = std::min(kStages * kCacheGranule * head_dim * 2, fits);
+  const uint32_t most = std::min(stages * kCacheGranule * head_dim * 2, fits);
   visit_kernel(cache_type, head_dim, [&](auto kernel) {
     t.n_stages = choice.n_stages != 0 ? std::min(choice.n_stages, kMaxStages) : kMaxStages;
     while (t.n_stages > 2 && kernel.ring_bytes(t.n_stages) > (choice.n_stages != 0 ? fits : most)) --t.n_stages;
   });
   t.n_early_stages = choice.n_early_stages != 0 ? choice.n_early_stages : std::max(2U, t.n_stages - 1);
+  t.late = choice.late == 1;
   t.min_granules = choice.min_granules != 0 ? choice.min_granules : kMinGranules;
   return t;
 }

@@ -205,7 +205,7 @@ void CudaExecutable::tune() {
   const uint32_t most = machine_.device.shared_bytes_per_block;
   for (auto& [key, matrix] : machine_.matrices) {
     if (key.experts) continue;  // tuned by what they are used for (cuda/expert_ops.cpp)
-    const GemvChoice choice = machine_.choices.of(matrix);
+    const GemvChoice choice = machine_.choice_of(matrix);
     matrix.n_plain = matrix.n_normed = 0;
     for (size_t i = 0; i < kGemvTokens.size(); ++i) {
       const uint32_t n = kGemvTokens[i];

@@ -60,7 +60,9 @@ void run_small(const MoeBlock& op, Machine& m) {
   const uint32_t rows = u32(m.rows(op.x)), top_k = u32(op.top_k);
   const Router router = router_of(op, m);
   launch_router_logits(m.queue, logits_of(op, m));
-  launch_expert_gemv(m.queue, gate_up, tune_expert_gemv(gate_up, ExpertMode::kGateUp, top_k, true, m.device), rows,
+  const ExpertChoice& choice = m.choices.experts;
+  launch_expert_gemv(m.queue, gate_up, tune_expert_gemv(gate_up, ExpertMode::kGateUp, top_k, true, m.device, choice),
+                     rows,
                      {.mode = ExpertMode::kGateUp,
                       .weights = m.matrix(gate_up_id).data,
                       .router = router,
@@ -70,11 +72,10 @@ void run_small(const MoeBlock& op, Machine& m) {
                       .eps = op.eps,
                       .act = op.act,
                       .out = scratch<float>(m, kExpertHidden)});
-  launch_expert_gemv(m.queue, down, tune_expert_gemv(down, ExpertMode::kSum, top_k, false, m.device), rows,
+  launch_expert_gemv(m.queue, down, tune_expert_gemv(down, ExpertMode::kSum, top_k, false, m.device, choice), rows,
                      {.mode = ExpertMode::kSum,
                       .weights = m.matrix(down_id).data,
                       .router = router,
-                      .routed_early = true,
                       .x = scratch<float>(m, kExpertHidden),
                       .residual = m.value(op.x),
                       .out = m.value(op.out)});

@@ -158,6 +158,13 @@ __global__ void __launch_bounds__(2 * kThreads) expert_sum_kernel(ExpertSumParam
   }
 }
 
+template <class Format>
+auto kernel_of(ExpertMode mode) {
+  return mode == ExpertMode::kGateUp ? &expert_gemv_kernel<Format, ExpertMode::kGateUp>
+         : mode == ExpertMode::kSum  ? &expert_gemv_kernel<Format, ExpertMode::kSum>
+                                     : &expert_gemv_kernel<Format, ExpertMode::kPlain>;
+}
+
 bool is_integer(const ExpertShape& s) { return s.packed.unit.cols == IntegerUnit::kUnitCols; }
 
 }  // namespace
@@ -176,7 +183,8 @@ ExpertShape expert_shape(const WeightInfo& w, bool gate_up) {
 }
 
 ExpertGemvTuning tune_expert_gemv(const ExpertShape& shape, ExpertMode mode, uint32_t top_k, bool shared_x,
-                                  const DeviceShape& device) {
+                                  const DeviceShape& device, const ExpertChoice& choice) {
+  const auto pick = [](uint32_t chosen, uint32_t otherwise) { return chosen != 0 ? chosen : otherwise; };
   const bool sum = mode == ExpertMode::kSum;
   ExpertGemvTuning t;
   const uint32_t n = sum ? shape.n_groups : shape.n_groups * top_k;
@@ -185,11 +193,13 @@ ExpertGemvTuning tune_expert_gemv(const ExpertShape& shape, ExpertMode mode, uin
   // As few warps as share the items as well as the most would.
   const auto turns = [&](uint32_t n_warps) { return div_up(items, n_warps); };
   for (t.n_warps = kFewestWarps; turns(t.n_warps) > turns(kMaxExpertWarps);) ++t.n_warps;
+  t.n_warps = pick(choice.n_warps, t.n_warps);
   const uint32_t unit = shape.packed.unit.bytes;
-  t.units_per_stage = std::clamp(kStageBytes / unit, 1U, shape.n_units());
+  t.units_per_stage = std::clamp(pick(choice.stage_bytes, kStageBytes) / unit, 1U, shape.n_units());
   const auto warp_stages = static_cast<uint32_t>(turns(t.n_warps) * div_up(shape.n_units(), t.units_per_stage));
   const uint32_t stage = t.units_per_stage * unit;
-  t.n_stages = std::clamp((sum ? kSumRingBytes : kRingBytes) / (stage * t.n_warps), 1U, warp_stages);
+  const uint32_t ring = sum ? pick(choice.sum_ring_bytes, kSumRingBytes) : pick(choice.ring_bytes, kRingBytes);
+  t.n_stages = std::clamp(ring / (stage * t.n_warps), 1U, warp_stages);
   const uint32_t norm = mode == ExpertMode::kGateUp ? shape.n_in : 0;
   const auto bytes = [&] {
     return ExpertLayout(is_integer(shape), shared_x ? 1 : top_k, shape.padded(), norm, t.n_warps,
@@ -198,6 +208,7 @@ ExpertGemvTuning tune_expert_gemv(const ExpertShape& shape, ExpertMode mode, uin
   };
   while (t.n_stages > 1 && bytes() > device.shared_bytes_per_block) --t.n_stages;
   t.shared_bytes = bytes();
+  t.late = sum && choice.late != 2;
   return t;
 }
 
@@ -211,8 +222,9 @@ void launch_expert_gemv(Queue& queue, const ExpertShape& shape, const ExpertGemv
   params.fold = shape.fold;
   params.units_per_stage = tuning.units_per_stage;
   params.n_stages = tuning.n_stages;
+  params.late = tuning.late;
   visit_packed(shape.packed.type, [&](auto format) {
-    launch_kernel(queue, &expert_gemv_kernel<decltype(format)>, dim3(tuning.n_blocks, n_rows), 32 * tuning.n_warps,
+    launch_kernel(queue, kernel_of<decltype(format)>(params.mode), dim3(tuning.n_blocks, n_rows), 32 * tuning.n_warps,
                   tuning.shared_bytes, params);
   });
 }
@@ -236,8 +248,9 @@ void launch_expert_sum(Queue& queue, const ExpertSumParams& params) {
 }
 
 void prepare_experts(const DeviceShape& device) {
-  std::apply([&](auto... format) { (prepare_kernel(&expert_gemv_kernel<decltype(format)>, device), ...); },
-             PackedFormats{});
+  for (const ExpertMode mode : {ExpertMode::kPlain, ExpertMode::kGateUp, ExpertMode::kSum})
+    std::apply([&](auto... format) { (prepare_kernel(kernel_of<decltype(format)>(mode), device), ...); },
+               PackedFormats{});
   prepare_kernel(&router_logits_kernel, device);
 }
 

@@ -48,7 +48,8 @@ ExpertShape expert_shape(const WeightInfo& w, bool gate_up);
 enum class ExpertMode : uint8_t {
   kPlain,   // out[j, o] = w[ids[j], o, :] x[j]
   kGateUp,  // out[j, o] = act(gate[ids[j], o, :] n) * (up[ids[j], o, :] n), n = RmsNorm(x) * norm
-  kSum,     // out[o] = residual[o] + sum_j weights[j] * w[ids[j], o, :] x[j], in the order of j
+  kSum,  // out[o] = residual[o] + sum_j weights[j] * w[ids[j], o, :] x[j], in the order of j; the logits were complete
+         // before the kernel in front of it triggered its dependents, so its stream of weights starts before the wait
 };
 
 // How the experts of a row are known: from its logits, which every block that needs the choice makes for itself, or
@@ -63,17 +64,21 @@ struct Router {
 
 struct ExpertGemvTuning {
   uint32_t n_warps = 0, n_blocks = 0, units_per_stage = 0, n_stages = 0, shared_bytes = 0;
+  bool late = false;
+};
+// What measurements may fix instead of tune(): zeros leave the choice.
+struct ExpertChoice {
+  uint32_t n_warps = 0, stage_bytes = 0;
+  uint32_t ring_bytes = 0, sum_ring_bytes = 0;  // of gate_up, of the sum
+  uint32_t late = 0;                            // 2: dependents of the sum are triggered at entry
 };
 ExpertGemvTuning tune_expert_gemv(const ExpertShape& shape, ExpertMode mode, uint32_t top_k, bool shared_x,
-                                  const DeviceShape& device);
+                                  const DeviceShape& device, const ExpertChoice& choice = {});
 
 struct ExpertGemvParams {
   ExpertMode mode = ExpertMode::kPlain;
   const uint8_t* weights = nullptr;
   Router router = {};
-  // The logits were complete before the kernel in front of this one triggered its dependents: the stream of weights
-  // starts before the wait.
-  bool routed_early = false;
   const float* x = nullptr;  // [rows, n_in], or [rows, top_k * n_in] where every choice has its own
   bool shared_x = false;
   const float* norm = nullptr;
@@ -85,6 +90,7 @@ struct ExpertGemvParams {
   uint64_t expert_bytes = 0;
   uint32_t n_out = 0, n_in = 0, n_groups = 0, n_units = 0, fold = 1;
   uint32_t units_per_stage = 0, n_stages = 0;
+  bool late = false;  // dependents are triggered when the vectors have come
 };
 void launch_expert_gemv(Queue& queue, const ExpertShape& shape, const ExpertGemvTuning& tuning, uint32_t n_rows,
                         ExpertGemvParams params);

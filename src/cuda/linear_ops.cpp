@@ -262,7 +262,7 @@ void tape_product(const Product& product, const Machine& m, StreamTape& t) {
 
 void run_pair(const Product& first, const Product& second, Machine& m) {
   const Matrix &a = m.matrix(first.key()), &b = m.matrix(second.key());
-  const GemvPairTuning tuning = tune_gemv_pair(a.shape, b.shape, bool{first.norm}, m.device, m.choices.of(a));
+  const GemvPairTuning tuning = tune_gemv_pair(a.shape, b.shape, bool{first.norm}, m.device, m.choice_of(a));
   GemvPairParams params{.first = row_params(first, a, 0, 1, m), .second = row_params(second, b, 0, 1, m)};
   std::ranges::copy(params.second.next, params.first.next);  // the first matrix has most of the blocks
   std::ranges::fill(params.second.next, NextWeights{});

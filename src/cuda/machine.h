@@ -95,6 +95,7 @@ struct Choices {
   GemvChoice gemv = {};
   std::map<std::string, GemvChoice> gemv_of_role = {};  // before `gemv`
   DecodeAttentionChoice attention = {};
+  ExpertChoice experts = {};
   std::string only_role = {}, without_role = {};
   bool wants(std::string_view role) const { return (only_role.empty() || role == only_role) && role != without_role; }
   StreamChoice stream = {};
@@ -127,6 +128,7 @@ struct Machine {
   std::vector<CacheLayout> layouts;   // per StateId
   std::vector<const float*> vectors;  // per WeightId, where used as a vector of floats
   std::map<MatrixKey, Matrix> matrices;
+  bool has_experts = false;
   std::vector<RopeTableRows> ropes;
 
   // Scratch of the running op.
@@ -140,6 +142,20 @@ struct Machine {
   Gemm* gemm = nullptr;                                 // nullptr: every step runs the decode kernels
 
   const Tables& tables() const { return program->tables; }
+  // Where a step has experts, the products in front of attention, attention and the experts' sum trigger their
+  // dependents when their input has come: measured (docs/performance.md), 4 % of a token of 30B-A3B. Its matrices are
+  // so small that the ring of the next kernel fits beside theirs, and x would wait behind it. Models without experts
+  // lose.
+  GemvChoice choice_of(const Matrix& matrix) const {
+    GemvChoice choice = choices.of(matrix);
+    if (choice.late == 0 && has_experts && !choice.beside_attention) choice.late = 1;
+    return choice;
+  }
+  DecodeAttentionChoice attention_choice() const {
+    DecodeAttentionChoice choice = choices.attention;
+    if (choice.late == 0 && has_experts) choice.late = 1;
+    return choice;
+  }
   uint64_t rows(ValueId id) const { return tables()[id].rows == Rows::kTokens ? n_tokens : n_outputs; }
   uint64_t width(ValueId id) const { return tables()[id].width; }
   float* value(ValueId id) const {

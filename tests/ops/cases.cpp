@@ -188,7 +188,8 @@ void add_experts(Cases& out) {
   }
 }
 
-// Whole blocks: even and uneven widths, one choice and many, experts without a row and with more than one tile of them.
+// Whole blocks: even and uneven widths, one choice and many, up to 128 experts and more, experts without a row and
+// with more than one tile of them.
 void add_moe_blocks(Cases& out) {
   struct Block {
     DType type;
@@ -202,7 +203,8 @@ void add_moe_blocks(Cases& out) {
         Block{DType::kF32, 77, 51, 5, 5, {2, 9}, false, Activation::kGeluTanh},
         Block{DType::kBF16, 64, 300, 40, 1, {1, 17}}, Block{DType::kF16, 130, 48, 9, 8, {8, 40}, false},
         Block{DType::kQ8_0, 96, 512, 40, 1, {1, 19}}, Block{DType::kQ4_K, 256, 768, 12, 8, {1, 9, 70}},
-        Block{DType::kQ6_K, 256, 768, 12, 8, {1, 70}}, Block{DType::kQ5_K, 768, 256, 7, 3, {1, 33}}}) {
+        Block{DType::kQ6_K, 256, 768, 12, 8, {1, 70}}, Block{DType::kQ5_K, 768, 256, 7, 3, {1, 33}},
+        Block{DType::kF16, 64, 32, 128, 8, {1, 9}}, Block{DType::kF32, 64, 32, 160, 4, {1, 3}}}) {
     CaseBuilder b(1400);
     const ValueId x = b.input(s.d), y = b.value(s.d);
     b.emit(MoeBlock{.x = x,

@@ -28,6 +28,7 @@ class CacheStream {
 
   __device__ void prepare() {
     if (lane_ == 0) {
+#pragma unroll 1
       for (uint32_t s = 0; s < n_stages_; ++s) init_copy_barrier(barriers_ + 8 * s);
       publish_barriers();
       policy_ = read_once_policy();

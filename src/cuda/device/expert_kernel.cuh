@@ -170,7 +170,7 @@ struct FoldedSums {
 
 // The sums of one item go to out[4 * fold], rows in order.
 template <class Format, class Stream, class Next>
-__device__ __forceinline__ void multiply_item(const ExpertGemvParams& p, Stream& stream, Next& next,
+__device__ __forceinline__ void multiply_item(const ExpertGemvParams& p, Stream& stream, const Next& next,
                                               const GemvInput& in, uint32_t first_unit, uint32_t lane, float* out) {
   GemvAccumulator<Format> sums;
   FoldedSums<Format> folded;
@@ -197,11 +197,12 @@ __device__ __forceinline__ void multiply_item(const ExpertGemvParams& p, Stream&
 }
 
 // An item: a group of rows of one choice. Of a run choice by choice, or group by group where choices are summed.
+template <ExpertMode kMode>
 struct ExpertItem {
   uint32_t slot, group;
 
   __device__ __forceinline__ void step(const ExpertGemvParams& p) {
-    if (p.mode == ExpertMode::kSum) {
+    if constexpr (kMode == ExpertMode::kSum) {
       if (++slot == p.router.top_k) slot = 0, ++group;
     } else {
       if (++group == p.n_groups) group = 0, ++slot;
@@ -216,39 +217,42 @@ struct ExpertItem {
 };
 
 // The items of a block.
+template <ExpertMode kMode>
 struct ExpertItems {
-  ExpertItem first;
+  using Item = ExpertItem<kMode>;
+  Item first;
   uint32_t n;
 
   __device__ __forceinline__ ExpertItems(const ExpertGemvParams& p, uint32_t block, uint32_t n_blocks) {
-    const bool summed = p.mode == ExpertMode::kSum;
+    constexpr bool summed = kMode == ExpertMode::kSum;
     const uint32_t all = summed ? p.n_groups : p.router.top_k * p.n_groups;
     const uint32_t begin = block * all / n_blocks;
     n = ((block + 1) * all / n_blocks - begin) * (summed ? p.router.top_k : 1);
-    first = summed ? ExpertItem{0, begin} : ExpertItem{begin / p.n_groups, begin % p.n_groups};
+    first = summed ? Item{0, begin} : Item{begin / p.n_groups, begin % p.n_groups};
   }
-  __device__ __forceinline__ ExpertItem at(const ExpertGemvParams& p, uint32_t i) const {
-    if (p.mode != ExpertMode::kSum) return first.behind(p, i);
+  __device__ __forceinline__ Item at(const ExpertGemvParams& p, uint32_t i) const {
+    if constexpr (kMode != ExpertMode::kSum) return first.behind(p, i);
     return {i % p.router.top_k, first.group + i / p.router.top_k};
   }
 };
 
 // What the threads of a block do with its sums; `weights` are those of the choices.
-__device__ __forceinline__ void store_items(const ExpertGemvParams& p, const ExpertItems& items, const float* sums,
-                                            const float* weights, float factor, float residual) {
+template <ExpertMode kMode>
+__device__ __forceinline__ void store_items(const ExpertGemvParams& p, const ExpertItems<kMode>& items,
+                                            const float* sums, const float* weights, float factor, float residual) {
   const uint32_t shift = p.fold + 1, item_rows = 1U << shift;  // 4 or 8
   const uint64_t row = blockIdx.y;
-  if (p.mode == ExpertMode::kGateUp) {
+  if constexpr (kMode == ExpertMode::kGateUp) {
     for (uint32_t i = threadIdx.x; i < 2 * items.n; i += blockDim.x) {
-      const ExpertItem item = items.first.behind(p, i / 2);
+      const auto item = items.first.behind(p, i / 2);
       const uint32_t o = 2 * item.group + i % 2;
       if (o >= p.n_out) continue;
       const float gate = sums[4 * (i / 2) + i % 2] * factor, up = sums[4 * (i / 2) + 2 + i % 2] * factor;
       p.out[(row * p.router.top_k + item.slot) * p.n_out + o] = activate(p.act, gate) * up;
     }
-  } else if (p.mode == ExpertMode::kPlain) {
+  } else if constexpr (kMode == ExpertMode::kPlain) {
     for (uint32_t i = threadIdx.x; i < items.n << shift; i += blockDim.x) {
-      const ExpertItem item = items.first.behind(p, i >> shift);
+      const auto item = items.first.behind(p, i >> shift);
       const uint32_t o = (item.group << shift) + i % item_rows;
       if (o < p.n_out) p.out[(row * p.router.top_k + item.slot) * p.n_out + o] = sums[i];
     }
@@ -268,18 +272,23 @@ __device__ __forceinline__ void store_items(const ExpertGemvParams& p, const Exp
 }
 
 // Registers for two blocks of sixteen warps side by side.
-template <class Format>
+template <class Format, ExpertMode kMode>
 __global__ void __launch_bounds__(32 * kMaxExpertWarps, 2)
     expert_gemv_kernel(const __grid_constant__ ExpertGemvParams p) {
   extern __shared__ __align__(128) uint8_t shared[];
   const uint32_t n_warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32, row = blockIdx.y;
-  const bool waits_first = p.mode == ExpertMode::kGateUp;
-  if (!waits_first) trigger_dependents();
-  const ExpertItems items(p, blockIdx.x, gridDim.x);
-  const uint32_t padded = p.n_units * Format::kUnitCols, n_vectors = p.shared_x ? 1 : p.router.top_k;
+  constexpr bool kGateUp = kMode == ExpertMode::kGateUp, kSum = kMode == ExpertMode::kSum;
+  const bool shares_x = kGateUp || (!kSum && p.shared_x);
+  const bool by_warp = kMode != ExpertMode::kPlain && WarpChoice::can(p.router);
+  WarpChoice choice;
+  // Asked for before anything else: behind the stream of gate_up, which starts meanwhile, it would take 4 us.
+  if (kSum && by_warp) choice.fetch(p.router, row, lane);
+  if (!kGateUp && !p.late) trigger_dependents();
+  const ExpertItems<kMode> items(p, blockIdx.x, gridDim.x);
+  const uint32_t padded = p.n_units * Format::kUnitCols, n_vectors = shares_x ? 1 : p.router.top_k;
   const StreamShape shape{Format::kUnitBytes, p.units_per_stage, p.n_stages};
-  const uint32_t most_items = p.mode == ExpertMode::kSum ? (p.n_groups + gridDim.x - 1) / gridDim.x * p.router.top_k
-                                                         : (p.n_groups * p.router.top_k + gridDim.x - 1) / gridDim.x;
+  const uint32_t most_items = kSum ? (p.n_groups + gridDim.x - 1) / gridDim.x * p.router.top_k
+                                   : (p.n_groups * p.router.top_k + gridDim.x - 1) / gridDim.x;
   const ExpertLayout at(Format::kInteger, n_vectors, padded, p.norm != nullptr ? p.n_in : 0, n_warps,
                         4 * p.fold * most_items, p.router.n_experts, p.n_stages, shape.ring_bytes());
   auto* const sums = reinterpret_cast<float*>(shared + at.sums);
@@ -294,44 +303,52 @@ __global__ void __launch_bounds__(32 * kMaxExpertWarps, 2)
   input.eps = p.eps;
 
   const uint32_t begin = warp * items.n / n_warps, end = (warp + 1) * items.n / n_warps;
-  ExpertItem item = items.at(p, begin), to_copy = item;
-  const auto next_address = [&] {
-    const uint8_t* const out = p.weights + routing.ids[to_copy.slot] * p.expert_bytes +
-                               uint64_t{to_copy.group} * p.n_units * Format::kUnitBytes;
+  auto item = items.at(p, begin), to_copy = item;
+  const auto address_of = [&](uint32_t expert) {
+    const uint8_t* const out =
+        p.weights + expert * p.expert_bytes + uint64_t{to_copy.group} * p.n_units * Format::kUnitBytes;
     to_copy.step(p);
     return out;
   };
-  ExpertStream<decltype(next_address)> stream(shape, shared + at.ring + warp * shape.ring_bytes(),
-                                              reinterpret_cast<uint64_t*>(shared + at.barriers) + warp * p.n_stages,
-                                              p.n_units, end - begin);
+  ExpertStream stream(shape, shared + at.ring + warp * shape.ring_bytes(),
+                      reinterpret_cast<uint64_t*>(shared + at.barriers) + warp * p.n_stages, p.n_units, end - begin);
   stage_norm(input, in);
-  if (!p.routed_early) wait_for_inputs();
-  if (waits_first) trigger_dependents();
-  routing.load(p.router, row);
+  if (!kSum) wait_for_inputs();
+  if (kGateUp) trigger_dependents();
+  if (!kSum && by_warp) choice.fetch(p.router, row, lane);
   SharedVector<Format> shared_x;
-  if (p.shared_x) shared_x.fetch(p, input.x);
-  __syncthreads();
-  routing.choose(p.router);
-  __syncthreads();
-  stream.start(next_address);
-  if (p.mode == ExpertMode::kSum && warp == 0) routing.weights[lane] = routing.weigh(p.router, lane);
+  if (shares_x) shared_x.fetch(p, input.x);
+  if (by_warp) {
+    choice.choose(p.router, lane);
+    if (warp == 0 && lane < p.router.top_k) routing.ids[lane] = choice.own_id();
+  } else {
+    routing.load(p.router, row);
+    __syncthreads();
+    routing.choose(p.router);
+    __syncthreads();
+    choice.take(routing, lane);
+  }
+  stream.start([&] { return address_of(choice.id(to_copy.slot)); });
+  if (kSum && warp == 0) routing.weights[lane] = by_warp ? choice.weigh(p.router, lane) : routing.weigh(p.router, lane);
   float residual = 0;
   ChosenVectors<Format> chosen_x(p);
-  if (p.routed_early) wait_for_inputs();
-  if (p.residual != nullptr && 4 * p.fold * items.first.group + threadIdx.x < p.n_out)
+  if (kSum) wait_for_inputs();
+  if (kSum && p.residual != nullptr && 4 * p.fold * items.first.group + threadIdx.x < p.n_out)
     residual = p.residual[uint64_t{row} * p.n_out + 4 * p.fold * items.first.group + threadIdx.x];
-  if (p.shared_x) {
+  if (shares_x) {
     shared_x.store(p, input.x, in);
   } else {
     chosen_x.load(p, input.x, in);
   }
   __syncthreads();
+  const auto next_address = [&] { return address_of(routing.ids[to_copy.slot]); };
+  if (p.late) trigger_dependents();
   for (uint32_t i = begin; i < end; ++i, item.step(p))
-    multiply_item<Format>(p, stream, next_address, in, p.shared_x ? 0 : item.slot * p.n_units, lane,
+    multiply_item<Format>(p, stream, next_address, in, shares_x ? 0 : item.slot * p.n_units, lane,
                           sums + 4 * p.fold * i);
   __syncthreads();
   delay_stores();
-  store_items(p, items, sums, routing.weights, norm_factor<kMaxExpertWarps>(input, in, 0), residual);
+  store_items(p, items, sums, routing.weights, kGateUp ? norm_factor<kMaxExpertWarps>(input, in, 0) : 1, residual);
 }
 
 }  // namespace stretto::cuda

@@ -7,8 +7,8 @@
 
 namespace stretto::cuda {
 
-// `Next` gives the first byte of the next item; an item has n_units units and is copied in stages that end with it.
-template <class Next>
+// next() gives the first byte of the next item, by the whole warp; an item has n_units units and is copied in stages
+// that end with it.
 class ExpertStream {
  public:
   __device__ ExpertStream(const StreamShape& shape, uint8_t* ring, uint64_t* barriers, uint32_t n_units,
@@ -21,6 +21,7 @@ class ExpertStream {
         n_items_(n_items),
         lane_(threadIdx.x % 32) {
     if (lane_ == 0) {
+#pragma unroll 1
       for (uint32_t s = 0; s < shape_.n_stages; ++s) init_copy_barrier(barriers_ + 8 * s);
       publish_barriers();
       policy_ = read_once_policy();
@@ -28,7 +29,8 @@ class ExpertStream {
     __syncwarp();
   }
 
-  __device__ __forceinline__ void start(Next& next) {
+  template <class Next>
+  __device__ __forceinline__ void start(const Next& next) {
     for (uint32_t s = 0; s < shape_.n_stages && n_items_ > 0; ++s) issue(s, next);
   }
 
@@ -40,7 +42,8 @@ class ExpertStream {
   }
 
   // Gives the stage of the last acquire() back; all lanes have read it.
-  __device__ __forceinline__ void release(Next& next) {
+  template <class Next>
+  __device__ __forceinline__ void release(const Next& next) {
     __syncwarp();
     if (n_items_ > 0) issue(stage_, next);
     if (++stage_ == shape_.n_stages) {
@@ -50,7 +53,8 @@ class ExpertStream {
   }
 
  private:
-  __device__ __forceinline__ void issue(uint32_t stage, Next& next) {
+  template <class Next>
+  __device__ __forceinline__ void issue(uint32_t stage, const Next& next) {
     if (unit_ == 0) source_ = next();
     const uint32_t n = min(shape_.units_per_stage, n_units_ - unit_), bytes = n * shape_.unit_bytes;
     copy_async(ring_ + stage * shape_.stage_bytes(), source_, bytes, barriers_ + 8 * stage, policy_, lane_);

@@ -269,7 +269,7 @@ struct GemvBlock {
   uint32_t block, n_blocks;
   uint32_t warp, lane, n_warps;
   uint32_t first_group, end_group, most_groups, padded;
-  uint32_t begin, end;  // this warp's units of the block's
+  uint32_t begin_group, begin_unit, n_units;  // this warp's units of the block's
   StreamShape shape;
   GemvLayout at;
   GemvInput in;
@@ -285,19 +285,28 @@ struct GemvBlock {
         end_group((block + 1) * (p.n_groups / p.run_groups) / n_blocks * p.run_groups),
         most_groups((p.n_groups / p.run_groups + n_blocks - 1) / n_blocks * p.run_groups),
         padded(p.n_units * Format::kUnitCols),
-        begin(warp * ((end_group - first_group) * p.n_units) / n_warps),
-        end((warp + 1) * ((end_group - first_group) * p.n_units) / n_warps),
+        begin_group(begin_of(p, warp) / p.n_units),
+        begin_unit(begin_of(p, warp) % p.n_units),
+        n_units(begin_of(p, warp + 1) - begin_of(p, warp)),
         shape{Format::kUnitBytes, p.units_per_stage, p.n_stages},
         at(Format::kInteger, padded, p.norm != nullptr ? p.n_in : 0, n_warps, most_groups, p.n_stages,
            shape.ring_bytes(), kTokens),
         in{reinterpret_cast<float*>(shared + at.norm), reinterpret_cast<float*>(shared + at.scratch),
            reinterpret_cast<int8_t*>(shared + at.x),   reinterpret_cast<float*>(shared + at.scale),
-           reinterpret_cast<float*>(shared + at.x),    padded} {}
+           reinterpret_cast<float*>(shared + at.x),    padded} {
+    auto* const edge_groups = reinterpret_cast<uint32_t*>(shared + at.edge_groups);
+    if (lane == 0) edge_groups[warp] = n_units > 0 && begin_unit != 0 ? begin_group : UINT32_MAX;
+    if (threadIdx.x >= n_warps && threadIdx.x < kMaxGemvWarps) edge_groups[threadIdx.x] = UINT32_MAX;
+  }
 
-  __device__ __forceinline__ WeightStream stream(const uint8_t* matrix, uint32_t n_units, uint32_t n_stages) const {
+  __device__ __forceinline__ uint32_t begin_of(const GemvParams& p, uint32_t w) const {
+    return w * ((end_group - first_group) * p.n_units) / n_warps;
+  }
+  __device__ __forceinline__ WeightStream stream(const uint8_t* matrix, uint32_t group_units, uint32_t n_stages) const {
     return WeightStream(shape, shared + at.ring + warp * shape.ring_bytes(),
                         reinterpret_cast<uint64_t*>(shared + at.barriers) + warp * n_stages,
-                        matrix + (uint64_t{first_group} * n_units + begin) * Format::kUnitBytes, end - begin);
+                        matrix + (uint64_t{first_group + begin_group} * group_units + begin_unit) * Format::kUnitBytes,
+                        n_units);
   }
 };
 
@@ -306,17 +315,15 @@ template <class Format, uint32_t kMostWarps, uint32_t kTokens>
 __device__ __forceinline__ void multiply_block(const GemvParams& p, const GemvBlock<Format, kTokens>& b,
                                                WeightStream& stream, float residual, float* copy = nullptr) {
   const GemvInput& in = b.in;
-  const uint32_t lane = b.lane, warp = b.warp, begin = b.begin, end = b.end;
+  const uint32_t lane = b.lane, warp = b.warp;
   const GemvSums<kMostWarps> s{reinterpret_cast<float*>(b.shared + b.at.sums),
                                reinterpret_cast<float*>(b.shared + b.at.edges),
                                reinterpret_cast<uint32_t*>(b.shared + b.at.edge_groups), b.end_group - b.first_group};
-  if (lane == 0) s.edge_groups[warp] = begin < end && begin % p.n_units != 0 ? begin / p.n_units : UINT32_MAX;
-  if (threadIdx.x >= b.n_warps && threadIdx.x < kMostWarps) s.edge_groups[threadIdx.x] = UINT32_MAX;
   GemvAccumulator<Format, kTokens> accumulator;
-  uint32_t group = begin / p.n_units, u = begin % p.n_units;
+  uint32_t group = b.begin_group, u = b.begin_unit;
   bool continued = u != 0;  // an earlier warp began this group
   [[maybe_unused]] bool fetched_next = false;
-  for (uint32_t done = begin; done < end; done += p.units_per_stage) {
+  for (uint32_t done = 0; done < b.n_units; done += p.units_per_stage) {
     if constexpr (is_wide<Format>()) {
       if (!fetched_next && stream.is_issued()) {
         if (lane == 0) fetch_next(p, b.block * b.n_warps + warp, b.n_blocks * b.n_warps);
@@ -324,10 +331,10 @@ __device__ __forceinline__ void multiply_block(const GemvParams& p, const GemvBl
       }
     }
     const uint8_t* unit = stream.acquire();
-    const uint32_t n = min(p.units_per_stage, end - done);
+    const uint32_t n = min(p.units_per_stage, b.n_units - done);
     for (uint32_t i = 0; i < n; ++i, unit += Format::kUnitBytes) {
       accumulator.add(unit, in, u, lane);
-      if (++u == p.n_units || done + i + 1 == end) {
+      if (++u == p.n_units || done + i + 1 == b.n_units) {
 #pragma unroll
         for (uint32_t t = 0; t < kTokens; ++t) {
           const float y = accumulator.finish(lane, t);
@@ -355,7 +362,7 @@ __device__ __forceinline__ void multiply_block(const GemvParams& p, const GemvBl
 template <class Format, uint32_t kMostWarps, uint32_t kTokens>
 __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, uint32_t n_blocks) {
   extern __shared__ __align__(128) uint8_t shared[];
-  trigger_dependents();
+  if (!p.late) trigger_dependents();
   const GemvBlock<Format, kTokens> b(p, shared, block, n_blocks);
   WeightStream stream = b.stream(p.weights, p.n_units, p.n_stages);
   stream.start();
@@ -364,6 +371,7 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
   const float residual = first_residual<kTokens>(p, b);
   load_input<Format::kInteger, is_wide<Format>(), kTokens>(p, b.in);
   __syncthreads();
+  if (p.late) trigger_dependents();
   multiply_block<Format, kMostWarps, kTokens>(p, b, stream, residual);
 }
 

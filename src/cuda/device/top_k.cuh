@@ -76,4 +76,82 @@ struct Routing {
   }
 };
 
+// The same choice by one warp for itself among up to 128 experts, without a barrier. A lane has experts 4 lane to
+// 4 lane + 3, sorted; a turn per choice takes the largest of the lanes' first ones.
+class WarpChoice {
+ public:
+  __device__ __forceinline__ static bool can(const Router& p) {
+    return p.logits != nullptr && p.n_experts <= 128 && p.n_experts % 4 == 0;
+  }
+
+  // The logits may have been written by the kernel before: past the L1 cache.
+  __device__ __forceinline__ void fetch(const Router& p, uint32_t row, uint32_t lane) {
+    has_ = 4 * lane < p.n_experts;
+    logits_ = __ldcg(reinterpret_cast<const float4*>(p.logits + uint64_t{row} * p.n_experts) + (has_ ? lane : 0));
+  }
+
+  __device__ __forceinline__ void choose(const Router& p, uint32_t lane) {
+    const float v[4] = {logits_.x, logits_.y, logits_.z, logits_.w};
+    uint32_t key[4], e[4];
+#pragma unroll
+    for (uint32_t i = 0; i < 4; ++i) {
+      key[i] = has_ ? ordered_key(v[i]) : 0;
+      e[i] = 4 * lane + i;
+    }
+    // Neighbours change places only where the later one is larger, so equals keep their order.
+#pragma unroll
+    for (uint32_t last = 3; last > 0; --last)
+#pragma unroll
+      for (uint32_t i = 0; i < last; ++i) {
+        const bool swap = key[i + 1] > key[i];
+        const uint32_t k = swap ? key[i + 1] : key[i], n = swap ? e[i + 1] : e[i];
+        key[i + 1] = swap ? key[i] : key[i + 1];
+        e[i + 1] = swap ? e[i] : e[i + 1];
+        key[i] = k;
+        e[i] = n;
+      }
+#pragma unroll 1
+    for (uint32_t j = 0; j < p.top_k; ++j) {
+      const uint32_t top = __reduce_max_sync(0xffffffffu, key[0]);
+      const uint32_t holders = __ballot_sync(0xffffffffu, key[0] == top);
+      const uint32_t winner = __ffs(holders) - 1, id = __shfl_sync(0xffffffffu, e[0], winner);
+      if (lane == j) {
+        id_ = id;
+        key_ = top;
+      }
+      if (lane == winner) {
+#pragma unroll
+        for (uint32_t i = 0; i < 3; ++i) {
+          key[i] = key[i + 1];
+          e[i] = e[i + 1];
+        }
+        key[3] = 0;
+      }
+    }
+  }
+
+  // The choice of routing.choose(), behind a barrier.
+  __device__ __forceinline__ void take(const Routing& routing, uint32_t lane) { id_ = routing.ids[lane]; }
+
+  __device__ __forceinline__ uint32_t own_id() const { return id_; }
+  // By the whole warp.
+  __device__ __forceinline__ uint32_t id(uint32_t slot) const { return __shfl_sync(0xffffffffu, id_, slot); }
+
+  // As Routing::weigh.
+  __device__ __forceinline__ float weigh(const Router& p, uint32_t lane) const {
+    const float top = value_of_key(__shfl_sync(0xffffffffu, key_, 0));
+    const float mine = lane < p.top_k ? expf(value_of_key(key_) - top) : 0;
+    float all = 0;
+    if (has_) all = expf(logits_.x - top) + expf(logits_.y - top) + (expf(logits_.z - top) + expf(logits_.w - top));
+    all = warp_sum(all);
+    const float sum = warp_sum(mine) / all;
+    return mine / all * p.scale / (p.renormalise ? fmaxf(sum, static_cast<float>(kRouterSumFloor)) : 1);
+  }
+
+ private:
+  float4 logits_ = {};
+  bool has_ = false;
+  uint32_t id_ = 0, key_ = 0;  // of choice `lane`
+};
+
 }  // namespace stretto::cuda

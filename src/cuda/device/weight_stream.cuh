@@ -33,6 +33,7 @@ class WeightStream {
   // `again`: the weights are read a second time soon.
   __device__ void start(bool again = false) {
     if (lane_ == 0) {
+#pragma unroll 1
       for (uint32_t s = 0; s < shape_.n_stages; ++s) init_copy_barrier(barriers_ + 8 * s);
       publish_barriers();
       policy_ = again ? read_again_policy() : read_once_policy();
