@@ -63,8 +63,9 @@ void pack_with_minimums(const std::byte* const* rows, uint64_t n_in, std::byte* 
       unpack_6bit_scales(block.scales, sc, mn);
       put_nibbles(codes, 64, record + 4 * r);
       for (uint64_t j = 0; j < 8; ++j) {
-        values[j * kGroupRows + r] = sc[j];
-        values[(8 + j) * kGroupRows + r] = mn[j];
+        const uint64_t at = j / 4 * 64 + 4 * r + j % 4;
+        values[at] = sc[j];
+        values[128 + at] = mn[j];
         if constexpr (kFifthBits) {
           uint32_t bits = 0;
           for (uint64_t k = 0; k < 8; ++k) bits |= (word(codes + 32 * j + 4 * k) >> 4 & 0x01010101u) << k;
@@ -90,11 +91,10 @@ void pack_q6_k(const std::byte* const* rows, uint64_t n_in, std::byte* out) {
       int8_t codes[256];
       Q6_K::codes(block, codes);
       for (int8_t& c : codes) c = static_cast<int8_t>(c + 32);
-      put_nibbles(codes, 64, record + 4 * r);
       for (uint64_t g = 0; g < 16; ++g) {
-        uint32_t bits = 0;
-        for (uint64_t k = 0; k < 4; ++k) bits |= (word(codes + 16 * g + 4 * k) >> 4 & 0x03030303u) << 2 * k;
-        put(record + 2048 + 64 * g + 4 * r, bits);
+        const uint32_t fourth = word(codes + 16 * g + 12);
+        for (uint64_t i = 0; i < 3; ++i)
+          put(record + 192 * g + 64 * i + 4 * r, word(codes + 16 * g + 4 * i) | (fourth >> 2 * i & 0x03030303u) << 6);
         record[3072 + 16 * g + r] = static_cast<uint8_t>(block.scales[g]);
       }
       std::memcpy(record + 3328 + 2 * r, block.d, 2);

@@ -1,5 +1,6 @@
 // Packed weights (cpu/packed.h) times 8-bit activations on x86: with AVX-512 VNNI and with AVX2.
 #include <cstring>
+#include <utility>
 
 #include "cpu/packed.h"
 #include "formats/formats.h"
@@ -20,6 +21,12 @@ using Floats = __m512;
 constexpr bool kPairs = true;
 
 HWY_INLINE Ints load_ints(const uint8_t* p) { return _mm512_loadu_si512(p); }
+// Into a register: a load that several instructions repeat as their operand would take the load ports' time.
+HWY_INLINE Ints load_once(const uint8_t* p) {
+  Ints v = load_ints(p);
+  asm("" : "+v"(v));
+  return v;
+}
 HWY_INLINE void store_ints(uint8_t* p, Ints v) { _mm512_storeu_si512(p, v); }
 HWY_INLINE Ints zero_ints() { return _mm512_setzero_si512(); }
 HWY_INLINE Ints set_bytes(char v) { return _mm512_set1_epi8(v); }
@@ -46,14 +53,20 @@ HWY_INLINE Floats fma_one(Floats a, const float* b, Floats c) { return _mm512_fm
 // acc - a * b
 HWY_INLINE Floats subtract_product(Floats acc, Floats a, Floats b) { return _mm512_fnmadd_ps(a, b, acc); }
 HWY_INLINE Ints add_ints(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
+HWY_INLINE Ints mul_ints(Ints a, Ints b) { return _mm512_mullo_epi32(a, b); }
 // What reads v stays behind volatile assembly that stands before.
 HWY_INLINE void pin(Ints& v) { asm volatile("" : "+v"(v)); }
 HWY_INLINE Floats load_halves(const uint8_t* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
 HWY_INLINE __m128i load_16(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
-HWY_INLINE Floats floats_of_u8(const uint8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_16(p))); }
-HWY_INLINE Floats floats_of_i8(const uint8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load_16(p))); }
+// Byte k of each lane.
+template <int k>
+HWY_INLINE Ints byte_of(Ints v) {
+  const Ints down = k == 0 ? v : _mm512_srli_epi32(v, 8 * k);
+  return k == 3 ? down : _mm512_and_si512(down, _mm512_set1_epi32(0xff));
+}
+HWY_INLINE Ints ints_of_i8(const uint8_t* p) { return _mm512_cvtepi8_epi32(load_16(p)); }
 
 HWY_INLINE Ints four_of(const int8_t* q) {
   int32_t v;
@@ -92,6 +105,7 @@ struct Floats {
 
 HWY_INLINE __m256i load_32(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 HWY_INLINE Ints load_ints(const uint8_t* p) { return {load_32(p), load_32(p + 32)}; }
+HWY_INLINE Ints load_once(const uint8_t* p) { return load_ints(p); }
 HWY_INLINE void store_ints(uint8_t* p, Ints v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v.a);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), v.b);
@@ -133,17 +147,20 @@ HWY_INLINE Floats subtract_product(Floats acc, Floats a, Floats b) {
   return {_mm256_fnmadd_ps(a.a, b.a, acc.a), _mm256_fnmadd_ps(a.b, b.b, acc.b)};
 }
 HWY_INLINE Ints add_ints(Ints a, Ints b) { return {_mm256_add_epi32(a.a, b.a), _mm256_add_epi32(a.b, b.b)}; }
+HWY_INLINE Ints mul_ints(Ints a, Ints b) { return {_mm256_mullo_epi32(a.a, b.a), _mm256_mullo_epi32(a.b, b.b)}; }
 HWY_INLINE void pin(Ints& v) { asm volatile("" : "+x"(v.a), "+x"(v.b)); }
 HWY_INLINE __m128i load_16(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
 HWY_INLINE __m128i load_8(const uint8_t* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); }
 HWY_INLINE Floats load_halves(const uint8_t* p) {
   return {_mm256_cvtph_ps(load_16(p)), _mm256_cvtph_ps(load_16(p + 16))};
 }
-HWY_INLINE Floats floats_of_u8(const uint8_t* p) {
-  return to_floats({_mm256_cvtepu8_epi32(load_8(p)), _mm256_cvtepu8_epi32(load_8(p + 8))});
+template <int k>
+HWY_INLINE Ints byte_of(Ints v) {
+  const __m256i one = _mm256_set1_epi32(0xff);
+  return {_mm256_and_si256(_mm256_srli_epi32(v.a, 8 * k), one), _mm256_and_si256(_mm256_srli_epi32(v.b, 8 * k), one)};
 }
-HWY_INLINE Floats floats_of_i8(const uint8_t* p) {
-  return to_floats({_mm256_cvtepi8_epi32(load_8(p)), _mm256_cvtepi8_epi32(load_8(p + 8))});
+HWY_INLINE Ints ints_of_i8(const uint8_t* p) {
+  return {_mm256_cvtepi8_epi32(load_8(p)), _mm256_cvtepi8_epi32(load_8(p + 8))};
 }
 HWY_INLINE __m256i four_of(const int8_t* q) {
   int32_t v;
