@@ -1,6 +1,5 @@
 // Packed weights (cpu/packed.h) times 8-bit activations on x86: with AVX-512 VNNI and with AVX2.
 #include <cstring>
-#include <utility>
 
 #include "cpu/packed.h"
 #include "formats/formats.h"
@@ -156,8 +155,8 @@ HWY_INLINE Floats load_halves(const uint8_t* p) {
 }
 template <int k>
 HWY_INLINE Ints byte_of(Ints v) {
-  const __m256i one = _mm256_set1_epi32(0xff);
-  return {_mm256_and_si256(_mm256_srli_epi32(v.a, 8 * k), one), _mm256_and_si256(_mm256_srli_epi32(v.b, 8 * k), one)};
+  if constexpr (k > 0) v = {_mm256_srli_epi32(v.a, 8 * k), _mm256_srli_epi32(v.b, 8 * k)};
+  return k == 3 ? v : and_ints(v, {_mm256_set1_epi32(0xff), _mm256_set1_epi32(0xff)});
 }
 HWY_INLINE Ints ints_of_i8(const uint8_t* p) {
   return {_mm256_cvtepi8_epi32(load_8(p)), _mm256_cvtepi8_epi32(load_8(p + 8))};
