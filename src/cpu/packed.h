@@ -6,9 +6,11 @@
 // it is unsigned. Within a group, for n_in elements:
 //
 //   Q8_0   per 32 elements, 544 bytes: 8 steps of u = q + 128; f16 d[16]
-//   Q4_K   per 256 elements, 2304 bytes: per 32 elements 4 x 64 bytes, low nibbles step 2 i, high nibbles step 2 i + 1;
-//          scale bytes 3 x 64 (below); f16 d[16]; f16 dmin[16]
-//   Q5_K   as Q4_K, 2816 bytes, and after the nibbles per 32 elements 64 bytes of fifth bits, bit i for step i
+//   Q4_K   per 256 elements, 2304 bytes: scale bytes 3 x 64 (below); f16 d[16]; f16 dmin[16]; per 32 elements 4 x 64
+//          bytes, low nibbles step 2 i, high nibbles step 2 i + 1
+//   Q5_K   per 256 elements, 2816 bytes: as Q4_K before the codes; per 32 elements 5 x 64 bytes of steps 0 .. 4 in the
+//          low five bits, and above them bits 0 .. 2 of steps 5, 6 and 7 in bytes 0, 2 and 4, bits 3 and 4 of steps 5
+//          and 6 in bits 6 and 7 of bytes 1 and 3, bits 3 and 4 of step 7 in bit 5 of bytes 1 and 3
 //   Q6_K   per 256 elements, 3360 bytes: per 16 elements 3 x 64 bytes of u = q + 32, steps 0, 1 and 2 in the low six
 //          bits, bits 2 i and 2 i + 1 of step 3 in the upper two of step i; per 16 elements i8 scales[16]; f16 d[16]
 //
