@@ -101,7 +101,8 @@ void pack_q6_k(const std::byte* const* rows, uint64_t n_in, std::byte* out) {
       for (uint64_t g = 0; g < 16; ++g) {
         const uint32_t fourth = word(codes + 16 * g + 12);
         for (uint64_t i = 0; i < 3; ++i)
-          put(record + 288 + 192 * g + 64 * i + 4 * r, word(codes + 16 * g + 4 * i) | (fourth >> 2 * i & 0x03030303u) << 6);
+          put(record + 288 + 192 * g + 64 * i + 4 * r, word(codes + 16 * g + 4 * i) | (fourth >> 2 * i & 0x03030303u)
+                                                                                          << 6);
         record[16 * g + r] = static_cast<uint8_t>(block.scales[g]);
       }
       std::memcpy(record + 256 + 2 * r, block.d, 2);
