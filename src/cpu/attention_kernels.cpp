@@ -90,7 +90,9 @@ HWY_INLINE void mix_elements(const Attend& a, uint64_t first, uint64_t dim) {
 
 template <class T, int kHeads>
 void mix_heads(const Attend& a, uint64_t first) {
-  constexpr int kN = kHeads >= 4 ? 2 : 4;
+  // As wide as the registers allow, so that the values are read in few ascending streams: with 32 registers of 16 lanes
+  // in one for two heads of 128 elements.
+  constexpr int kNarrow = kHeads >= 4 ? 2 : 4, kN = kLanes == kCacheGroup ? 2 * kNarrow : kNarrow;
   const uint64_t width = cache_width(a.head_dim);
   uint64_t dim = 0;
   for (; dim + kN * kLanes <= width; dim += kN * kLanes) mix_elements<T, kHeads, kN>(a, first, dim);

@@ -6,18 +6,20 @@
 // it is unsigned. Within a group, for n_in elements:
 //
 //   Q8_0   per 32 elements, 544 bytes: 8 steps of u = q + 128; f16 d[16]
-//   Q4_K   per 256 elements, 2304 bytes: per 32 elements 4 x 64 bytes, low nibbles step 2 i, high nibbles step 2 i + 1;
-//          scale bytes 3 x 64 (below); f16 d[16]; f16 dmin[16]
-//   Q5_K   as Q4_K, 2816 bytes, and after the nibbles per 32 elements 64 bytes of fifth bits, bit i for step i
-//   Q6_K   per 256 elements, 3360 bytes: per 16 elements 2 x 64 bytes of nibbles as above of u = q + 32; per 16
-//   elements
-//          64 bytes, bits 2 i and 2 i + 1 for step i; per 16 elements i8 scales[16]; f16 d[16]
+//   Q4_K   per 256 elements, 2304 bytes: scale bytes 3 x 64 (below); f16 d[16]; f16 dmin[16]; per 32 elements 4 x 64
+//          bytes, low nibbles step 2 i, high nibbles step 2 i + 1
+//   Q5_K   per 256 elements, 2816 bytes: as Q4_K before the codes; per 32 elements 5 x 64 bytes of steps 0 .. 4 in the
+//          low five bits, and above them bits 0 .. 2 of steps 5, 6 and 7 in bytes 0, 2 and 4, bits 3 and 4 of steps 5
+//          and 6 in bits 6 and 7 of bytes 1 and 3, bits 3 and 4 of step 7 in bit 5 of bytes 1 and 3
+//   Q6_K   per 256 elements, 3360 bytes: per 16 elements i8 scales[16]; f16 d[16]; per 16 elements 3 x 64 bytes of
+//          u = q + 32, steps 0, 1 and 2 in the low six bits, bits 2 i and 2 i + 1 of step 3 in the upper two of step i
 //
 // Scales lie beside their codes, not in a plane of their own: a second stream of short runs waits for memory at the
-// start of every group, which halved the rate of Q8_0.
+// start of every group, which halved the rate of Q8_0. And they lie in the order in which they are read, before the
+// codes: a jump back and forth within a record of Q6_K cost a fifth of the rate of rows of 3072.
 //
 // Scale bytes of Q4_K and Q5_K: the 6-bit values SC(0..7), MN(0..7) of 16 rows are four vectors V[i], value 4 i + k of
-// row r at byte 16 k + r. Stored are P[i] = V[i] | (V[3] >> 2 i & 3) << 6 for i < 3.
+// row r at byte 4 r + k. Stored are P[i] = V[i] | (V[3] >> 2 i & 3) << 6 for i < 3.
 #pragma once
 
 #include <cstddef>
