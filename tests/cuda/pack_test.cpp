@@ -150,6 +150,9 @@ TEST(Tune, AttentionSplitsTheContextOverTheDevice) {
   EXPECT_GE((t.n_splits + 1) * 8, kH100.n_sm);
   EXPECT_EQ(t.n_stages, 4u);
   EXPECT_EQ(t.n_early_stages, 3u);
+  EXPECT_EQ(tune_decode_attention(DType::kF16, 32, 4, 128, kH100, {}).n_stages, 3u) << "eight heads to a block";
+  EXPECT_FALSE(t.late);
+  EXPECT_TRUE(tune_decode_attention(DType::kF16, 32, 8, 128, kH100, {.late = 1}).late);
   constexpr DeviceShape kSmall{.n_sm = 128, .shared_bytes_per_sm = 100 << 10, .shared_bytes_per_block = 99 << 10};
   EXPECT_EQ(tune_decode_attention(DType::kF16, 32, 8, 128, kSmall, {}).n_stages, 2u);
   // In the same memory, beside the granule that is expanded.
