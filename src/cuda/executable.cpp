@@ -34,6 +34,8 @@ CudaExecutable::CudaExecutable(Program program, const CompileOptions& options, c
   machine_.quantized = planner.quantized;
   machine_.rounded = rounded_values(program_);
   machine_.splits = planner.splits;
+  machine_.has_experts =
+      std::ranges::any_of(program_.nodes, [](const Node& node) { return std::holds_alternative<MoeBlock>(node.op); });
   place_state();
   place_activations();
   place_step();

@@ -128,7 +128,7 @@ struct Machine {
   std::vector<CacheLayout> layouts;   // per StateId
   std::vector<const float*> vectors;  // per WeightId, where used as a vector of floats
   std::map<MatrixKey, Matrix> matrices;
-  bool has_experts = false;
+  bool has_experts = false;  // a MoeBlock
   std::vector<RopeTableRows> ropes;
 
   // Scratch of the running op.
@@ -144,8 +144,8 @@ struct Machine {
   const Tables& tables() const { return program->tables; }
   // Where a step has experts, the products in front of attention, attention and the experts' sum trigger their
   // dependents when their input has come: measured (docs/performance.md), 4 % of a token of 30B-A3B. Its matrices are
-  // so small that the ring of the next kernel fits beside theirs, and x would wait behind it. Models without experts
-  // lose.
+  // so small that the ring of the next kernel fits beside theirs, and x would wait behind it. Models without experts,
+  // swap layers among them, lose.
   GemvChoice choice_of(const Matrix& matrix) const {
     GemvChoice choice = choices.of(matrix);
     if (choice.late == 0 && has_experts && !choice.beside_attention) choice.late = 1;

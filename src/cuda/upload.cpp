@@ -160,7 +160,6 @@ DeviceArena upload_weights(const Planner& planner, int n_threads, Machine& m) {
                        .normed = {},
                        .n_plain = 0,
                        .n_normed = 0};
-    m.has_experts |= key.experts;
     if (!key.experts) in_order.push_back(&m.matrices[key]);
   }
   for (size_t i = 0; i < in_order.size(); ++i) in_order[i]->next = in_order[(i + 1) % in_order.size()];
