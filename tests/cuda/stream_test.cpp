@@ -141,8 +141,8 @@ TEST(CudaStream, LaunchAfterLaunchAtAnyDepth) {
   EXPECT_EQ(loop.tokens(64), wanted);
 }
 
-// Stages go to the warps in turn, also where their number is no multiple of the warps.
-TEST(CudaStream, RingsOfAnyNumberOfStages) {
+// Stages go to the warps in turn, also where their number is no multiple of the warps; and few or many are under way.
+TEST(CudaStream, RingsOfAnyNumberOfStagesAndWindowsOfAnySize) {
   SKIP_WITHOUT_DEVICE();
   const Loop loop("gguf/llama.q8_0", DecodePath::kStream, 64);
   auto& executable = dynamic_cast<cuda::CudaExecutable&>(*loop.executable);
@@ -154,6 +154,13 @@ TEST(CudaStream, RingsOfAnyNumberOfStages) {
     executable.choose(choices);
     ASSERT_EQ(executable.stream_runner()->problem(), "");
     EXPECT_EQ(loop.tokens(40), wanted) << ring_bytes;
+  }
+  for (const uint32_t window_bytes : {1, 10'000, 30'000, 999'999}) {
+    loop.executable->stop_decode();
+    cuda::Choices choices;
+    choices.stream.window_bytes = window_bytes;
+    executable.choose(choices);
+    EXPECT_EQ(loop.tokens(40), wanted) << "window " << window_bytes;
   }
 }
 
