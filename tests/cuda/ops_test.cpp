@@ -2,6 +2,10 @@
 // with those of bf16 products where a step is large enough for them.
 #include <gtest/gtest.h>
 
+#include <memory>
+#include <span>
+#include <vector>
+
 #include "cuda/device.h"
 #include "ops/cases.h"
 #include "ops/compare.h"
@@ -39,14 +43,20 @@ TEST(CudaOps, TheBitsOfATokenDoNotDependOnHowManyShareItsStep) {
 
 TEST(CudaOps, NeitherGraphNorDependentLaunchChangesABit) {
   SKIP_WITHOUT_DEVICE();
-  const auto backend = make_cuda_backend({});
+  struct Way {
+    bool graph, pdl;
+    std::unique_ptr<Backend> backend;
+  };
+  std::vector<Way> ways;
+  for (const bool graph : {true, false})
+    for (const bool pdl : {true, false})
+      ways.push_back({graph, pdl, make_cuda_backend({.graph = graph, .dependent_launch = pdl})});
   for (const OpCase& c : op_cases()) {
     const OpCase single = in_single_tokens(c);
-    const std::vector<float> expected = run_case(single, *backend);
-    for (const bool graph : {false, true})
-      for (const bool pdl : {false, true})
-        EXPECT_EQ(run_case(single, *make_cuda_backend({.graph = graph, .dependent_launch = pdl})), expected)
-            << c.name << " graph " << graph << " dependent launch " << pdl;
+    const std::vector<float> expected = run_case(single, *ways.front().backend);
+    for (const Way& way : std::span(ways).subspan(1))
+      EXPECT_EQ(run_case(single, *way.backend), expected)
+          << c.name << " graph " << way.graph << " dependent launch " << way.pdl;
   }
 }
 
