@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "cuda/cuda_backend.h"
 #include "program/print.h"
+#include "terminal.h"
 
 namespace stretto::app {
 namespace {
@@ -51,7 +52,8 @@ std::unique_ptr<Backend> open_cuda(const std::string& wanted, const DeviceOption
                             .graph = !options.no_graph,
                             .dependent_launch = !options.no_pdl,
                             .weight_copies = !options.no_weight_copies,
-                            .decode = decode});
+                            .decode = decode,
+                            .remark = remark});
 }
 
 }  // namespace stretto::app

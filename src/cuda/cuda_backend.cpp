@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdio>
 #include <thread>
 
 #include "base/error.h"
@@ -71,6 +72,8 @@ class CudaBackend : public Backend {
   std::unique_ptr<Executable> compile(const Program& program, const CompileOptions& options) const override {
     cuda::check_cuda(cudaSetDevice(device_.index), "choice of the device");
     const int threads = std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMaxPackThreads);
+    const auto remark =
+        options_.remark ? options_.remark : [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
     return std::make_unique<cuda::CudaExecutable>(lower(program), options,
                                                   cuda::ExecutableOptions{.device = device_.index,
                                                                           .graph = options_.graph,
@@ -79,7 +82,8 @@ class CudaBackend : public Backend {
                                                                           .n_threads = threads,
                                                                           .guard_bytes = options_.guard_bytes,
                                                                           .decode = options_.decode,
-                                                                          .has_stream = device_.compute_major >= 9},
+                                                                          .has_stream = device_.compute_major >= 9,
+                                                                          .remark = remark},
                                                   shape_);
   }
 

@@ -1,6 +1,7 @@
 // NVIDIA GPUs as a backend.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,7 +14,7 @@ namespace stretto {
 enum class DecodePath {
   kGraph,   // one kernel per op, captured in a graph: every device and program
   kStream,  // one persistent kernel for whole tokens: sm_90 and later; Error(kUnsupported) where it cannot run
-  kAuto,    // the faster of the two, measured when the model is loaded; what was chosen and why is said on stderr
+  kAuto,    // the faster of the two, measured when the model is loaded; a remark says what was chosen and why
 };
 
 struct CudaOptions {
@@ -23,6 +24,7 @@ struct CudaOptions {
   bool weight_copies = true;     // decoded weights for large steps, in up to half of the free memory
   uint64_t guard_bytes = 0;      // for tests: gaps around every buffer (cuda/memory.h)
   DecodePath decode = DecodePath::kGraph;
+  std::function<void(const std::string&)> remark = {};  // takes a line that the user should see; empty: stderr
 };
 
 // What the machine has. Never throws: `problem` says why a device, or CUDA as a whole, cannot be used.

@@ -1,6 +1,7 @@
 // Which of the two executors runs decode steps: the captured graph or the persistent stream.
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <cstdio>
 
 #include "base/error.h"
 #include "cuda/executable.h"
@@ -20,7 +21,7 @@ void CudaExecutable::open_stream() {
   runner_.reset();
   if (how_.decode == DecodePath::kStream)
     fail(ErrorKind::kUnsupported, "--decode stream: the persistent stream cannot run this: {}", problem);
-  std::fprintf(stderr, "decode: graph (the persistent stream cannot run this: %s)\n", problem.c_str());
+  how_.remark(fmt::format("decode: graph (the persistent stream cannot run this: {})", problem));
 }
 
 void CudaExecutable::use_stream(bool wanted) {
@@ -37,7 +38,7 @@ void CudaExecutable::choose_path() {
   const int n = static_cast<int>(std::min<uint64_t>(options_.n_ctx / 2, 16));
   streams_ = false;
   if (n < 4) {
-    std::fprintf(stderr, "decode: graph (the context is too short to measure the persistent stream)\n");
+    how_.remark("decode: graph (the context is too short to measure the persistent stream)");
     return;
   }
   double us[2] = {0, 0};
@@ -47,8 +48,8 @@ void CudaExecutable::choose_path() {
     end_loop();
   }
   streams_ = us[1] < kMargin * us[0];
-  std::fprintf(stderr, "decode: %s (measured: stream %.0f us, graph %.0f us per token)\n",
-               streams_ ? "stream" : "graph", us[1], us[0]);
+  how_.remark(fmt::format("decode: {} (measured: stream {:.0f} us, graph {:.0f} us per token)",
+                          streams_ ? "stream" : "graph", us[1], us[0]));
 }
 
 // No further token of the decode loop begins.

@@ -200,7 +200,7 @@ void CudaExecutable::place_copies(const Planner& planner) {
   if (!how_.weight_copies || !gemm_) return;
   size_t free = 0, total = 0;
   check_cuda(cudaMemGetInfo(&free, &total), "free memory");
-  copies_ = copy_weights(planner, free / 2, machine_);
+  copies_ = copy_weights(planner, free / 2, how_.remark, machine_);
 }
 
 void CudaExecutable::tune() {

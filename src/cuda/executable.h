@@ -22,7 +22,8 @@ struct ExecutableOptions {
   int n_threads = 1;          // that pack weights
   uint64_t guard_bytes = 0;   // for tests: every value in a place of its own, with gaps around all buffers
   DecodePath decode = DecodePath::kGraph;
-  bool has_stream = false;  // whether the device can run the persistent stream
+  bool has_stream = false;                              // whether the device can run the persistent stream
+  std::function<void(const std::string&)> remark = {};  // never empty
 };
 
 // `program` is lowered already.

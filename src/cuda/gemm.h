@@ -10,8 +10,8 @@
 
 namespace stretto::cuda {
 
-// `residual` may be `out`. out[r, o] = sum_i w[o, i] * x[r, i] + (residual ? residual[r, o] : 0), accumulated in
-// float32.
+// out[r, o] = sum_i w[o, i] * x[r, i] + (residual ? residual[r, o] : 0), accumulated in float32. `residual` may be
+// `out`.
 struct GemmCall {
   DType type = DType::kBF16;  // of w and x: F32, F16 or BF16
   const void* w = nullptr;    // [n_out, stride]

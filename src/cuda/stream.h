@@ -147,7 +147,7 @@ struct StreamChoice {
 // Whether two matrices of these formats may be the products of one phase.
 bool stream_pair_supports(DType first, DType second);
 bool stream_attention_supports(DType cache_type, uint64_t head_dim);
-// Shared memory for the phases of a tape; n_stages 0 where it does not fit.
+// Shared memory for the phases of a tape; n_stages 0 where it does not fit. choice.window_bytes is not 0.
 StreamLayout stream_layout(const StreamTape& tape, const DeviceShape& device, const StreamChoice& choice);
 void prepare_stream(const DeviceShape& device);
 void launch_stream(cudaStream_t stream, const DeviceShape& device, const StreamParams& params);

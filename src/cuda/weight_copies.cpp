@@ -1,12 +1,13 @@
 #include "cuda/weight_copies.h"
 
-#include <cstdio>
+#include <fmt/format.h>
 
 #include "cuda/dequantize.h"
 
 namespace stretto::cuda {
 
-DeviceArena copy_weights(const Planner& planner, uint64_t budget_bytes, Machine& m) {
+DeviceArena copy_weights(const Planner& planner, uint64_t budget_bytes,
+                         const std::function<void(const std::string&)>& remark, Machine& m) {
   std::vector<Matrix*> chosen;
   uint64_t bytes = 0;
   size_t n_dense = 0;
@@ -21,9 +22,9 @@ DeviceArena copy_weights(const Planner& planner, uint64_t budget_bytes, Machine&
   }
   if (n_dense == 0) return {};
   if (chosen.size() < n_dense || bytes >= (1 << 30))  // small models: nobody wants to know
-    std::fprintf(stderr, "prefill: decoded copies of %zu of %zu matrices take %.2f GiB of device memory%s\n",
-                 chosen.size(), n_dense, static_cast<double>(bytes) / (1 << 30),
-                 bytes == 0 ? "" : " (--no-weight-copies saves it)");
+    remark(fmt::format("prefill: decoded copies of {} of {} matrices take {:.2f} GiB of device memory{}", chosen.size(),
+                       n_dense, static_cast<double>(bytes) / (1 << 30),
+                       bytes == 0 ? "" : " (--no-weight-copies saves it)"));
   if (bytes == 0) return {};
   DeviceArena arena(bytes, "decoded copies of weights");
   Cursor cursor(arena.data());
