@@ -10,7 +10,8 @@
 // before the wait, at 1 its dependents late, of experts xw warps, xs bytes of a stage, xr and xd bytes of the rings of
 // gate_up and of the sum, xt late, role only the ops of this role; path graph or stream, and of the stream ss bytes of
 // a stage, sr and sw bytes of an SM in its ring and of those under way, clocks 1 (2: by multiprocessor) for where its
-// time goes. All variants are measured in turn, several rounds; a line per variant: median microseconds per token.
+// time goes; sample 1 chooses tokens by the steps of a usual chat instead of the largest logit, 2 by top-k 1. All
+// variants are measured in turn, several rounds; a line per variant: median microseconds per token.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -32,18 +33,40 @@ struct Variant {
   std::vector<double> us;
   bool stream = false;
   uint32_t clocks = 0;
+  uint32_t sample = 0;
 };
+
+// 1: the steps of a usual chat, 2: nothing but the largest logit, through the same kernel.
+TokenChoice choice_of(uint32_t sample) {
+  static const std::mt19937_64 random(7);
+  TokenChoice choice{.random = sample == 0 ? nullptr : &random};
+  if (sample == 1)
+    choice.steps = {{{ChoiceStep::kTopK, 40},
+                     {ChoiceStep::kTopP, 0.95},
+                     {ChoiceStep::kMinP, -3.0},
+                     {ChoiceStep::kTemperature, 0.7}}};
+  if (sample == 2) choice.steps = {{{ChoiceStep::kTopK, 1}}};
+  choice.n_steps = sample == 1 ? 4 : sample == 2 ? 1 : 0;
+  return choice;
+}
 
 Variant parse(const std::string& text) {
   Variant v{.text = text, .choices = {}, .us = {}};
-  std::map<std::string, uint32_t*> numbers{
-      {"ab", &v.choices.attention.blocks_per_sm}, {"ac", &v.choices.attention.min_granules},
-      {"as", &v.choices.attention.n_stages},      {"ae", &v.choices.attention.n_early_stages},
-      {"at", &v.choices.attention.late},          {"xw", &v.choices.experts.n_warps},
-      {"xs", &v.choices.experts.stage_bytes},     {"xt", &v.choices.experts.late},
-      {"xr", &v.choices.experts.ring_bytes},      {"xd", &v.choices.experts.sum_ring_bytes},
-      {"ss", &v.choices.stream.stage_bytes},      {"sr", &v.choices.stream.ring_bytes},
-      {"sw", &v.choices.stream.window_bytes},     {"clocks", &v.clocks}};
+  std::map<std::string, uint32_t*> numbers{{"ab", &v.choices.attention.blocks_per_sm},
+                                           {"ac", &v.choices.attention.min_granules},
+                                           {"as", &v.choices.attention.n_stages},
+                                           {"ae", &v.choices.attention.n_early_stages},
+                                           {"at", &v.choices.attention.late},
+                                           {"xw", &v.choices.experts.n_warps},
+                                           {"xs", &v.choices.experts.stage_bytes},
+                                           {"xt", &v.choices.experts.late},
+                                           {"xr", &v.choices.experts.ring_bytes},
+                                           {"xd", &v.choices.experts.sum_ring_bytes},
+                                           {"ss", &v.choices.stream.stage_bytes},
+                                           {"sr", &v.choices.stream.ring_bytes},
+                                           {"sw", &v.choices.stream.window_bytes},
+                                           {"clocks", &v.clocks},
+                                           {"sample", &v.sample}};
   for (size_t at = 0; at < text.size();) {
     const size_t end = std::min(text.find(',', at), text.size()), equal = text.find('=', at);
     const std::string key = text.substr(at, equal - at), value = text.substr(equal + 1, end - equal - 1);
@@ -62,8 +85,8 @@ Variant parse(const std::string& text) {
   return v;
 }
 
-double us_per_token(Executable& executable, uint64_t depth, int n_tokens) {
-  executable.start_greedy(1, depth);
+double us_per_token(Executable& executable, const TokenChoice& choice, uint64_t depth, int n_tokens) {
+  executable.start_decode(1, depth, choice);
   executable.next_token();
   const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < n_tokens; ++i) executable.next_token();
@@ -132,8 +155,9 @@ int main(int argc, char** argv) {
       if (stream) device.use_stream(v.stream);
       device.choose(v.choices);
       if (stream) device.stream_runner()->measure(v.clocks != 0);
-      us_per_token(device, depth, 8);
-      v.us.push_back(us_per_token(device, depth, n_tokens));
+      const TokenChoice choice = choice_of(v.sample);
+      us_per_token(device, choice, depth, 8);
+      v.us.push_back(us_per_token(device, choice, depth, n_tokens));
       if (v.clocks != 0 && round == 0) print_clocks(device, v.clocks > 1);
     }
   }

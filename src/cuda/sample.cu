@@ -1,8 +1,8 @@
-// The sampling chain. A block per multiprocessor of 1024 threads, a token or two per thread. The grid adjusts the
-// logits and narrows the list, digit by digit with a barrier over the grid after each (cuda/device/sample_bins.cuh),
-// until few enough tokens are left for one block; the block that arrives last sorts those, goes on with the chain, and
-// draws. With top-k of some tens the first digit is mostly enough: one barrier. Bytes: logits, keys (and counts and
-// bias where they are wanted) once, keys again per digit, all from L2. Limits: 2^19 tokens, a cooperative launch.
+// The sampling chain, on some blocks of 1024 threads with a few tokens per thread. The grid adjusts the logits and
+// narrows the list, digit by digit with a barrier over the grid after each (cuda/device/sample_bins.cuh), until few
+// enough tokens are left for one block; the block that arrives last sorts those, goes on with the chain, and draws.
+// With top-k of some tens the first digit is mostly enough: one barrier. Bytes: logits, keys (and counts and bias where
+// they are wanted) once, keys again per digit, all from L2. Limits: 2^19 tokens, a cooperative launch.
 #include "cuda/device/sample_bins.cuh"
 #include "cuda/sample.h"
 
@@ -10,6 +10,9 @@ namespace stretto::cuda {
 namespace {
 
 constexpr uint32_t kMaxCounted = 256;
+// More blocks than these make the next step slower, by a third of a microsecond each in a model of 8 GB and by less in
+// small ones; measured, the cause is not known (docs/performance.md).
+constexpr uint32_t kMaxBlocks = 32;
 
 struct SortShared {
   unsigned long long rank[kMaxListed];
@@ -40,12 +43,12 @@ __device__ float adjusted_logit(const SampleParams& p, const SampleSettings& s, 
 __device__ void write_keys(const SampleParams& p, SampleShared& s) {
   const SampleSettings& settings = *p.settings;
   uint64_t top = 0;
-#pragma unroll 2
-  for (uint32_t i = blockIdx.x * kSampleThreads + threadIdx.x; i < p.n; i += gridDim.x * kSampleThreads) {
-    const uint32_t key = key_of_logit(adjusted_logit(p, settings, i));
+  const auto keep = [&](uint32_t i, uint32_t key) {
     p.keys[i] = key;
     if (key != 0) top = max(top, rank_of(key, i));
-  }
+  };
+  for_own_tokens(
+      p.n, [&](uint32_t i) { return key_of_logit(adjusted_logit(p, settings, i)); }, keep);
 #pragma unroll
   for (int mask = 16; mask > 0; mask /= 2) top = max(top, __shfl_xor_sync(0xffffffffu, top, mask));
   if (threadIdx.x % 32 == 0) s.warps[threadIdx.x / 32] = top;
@@ -146,11 +149,12 @@ __device__ Rest narrow(const SampleParams& p, SampleShared& s, BinSearch& bins) 
 }
 
 __device__ void list_tokens(const SampleParams& p, const Rest& rest) {
-  for (uint32_t i = blockIdx.x * kSampleThreads + threadIdx.x; i < p.n; i += gridDim.x * kSampleThreads) {
-    const uint32_t key = p.keys[i];
+  const auto list = [&](uint32_t i, uint32_t key) {
     const uint64_t rank = rank_of(key, i);
     if (key != 0 && rank >= rest.lowest && rank < rest.end) p.list[atomicAdd(&p.words->n_listed, 1)] = rank;
-  }
+  };
+  for_own_tokens(
+      p.n, [&](uint32_t i) { return p.keys[i]; }, list);
 }
 
 // Falling order. `size` is n's next power of two. Few tokens: each counts those before it, with as many threads as
@@ -282,8 +286,8 @@ void prepare_sample(const DeviceShape& device) { prepare_kernel(&sample_kernel, 
 
 void launch_sample(Queue& queue, const DeviceShape& device, const SampleParams& params) {
   const uint32_t needed = (params.n + kSampleThreads - 1) / kSampleThreads;
-  launch_cooperative_kernel(queue, &sample_kernel, dim3(needed < device.n_sm ? needed : device.n_sm), kSampleThreads,
-                            params);
+  const uint32_t most = device.n_sm < kMaxBlocks ? device.n_sm : kMaxBlocks;
+  launch_cooperative_kernel(queue, &sample_kernel, dim3(needed < most ? needed : most), kSampleThreads, params);
 }
 
 }  // namespace stretto::cuda
