@@ -5,6 +5,8 @@
 #include <limits>
 #include <vector>
 
+#include "base/json_tree.h"
+
 namespace stretto {
 namespace {
 
@@ -49,7 +51,7 @@ class Builder : public nlohmann::json_sax<Json> {
       : begin_(text.data()), furthest_(text.data()), where_(where), options_(options) {}
 
   const char** furthest() { return &furthest_; }
-  Json take() { return std::move(root_); }
+  Json take() { return tree_.take(); }
 
   bool null() override { return add(nullptr); }
   bool boolean(bool v) override { return add(v); }
@@ -72,26 +74,22 @@ class Builder : public nlohmann::json_sax<Json> {
   }
   bool binary(binary_t&) override { return refuse("binary value"); }
   bool key(string_t& v) override {
-    key_ = std::move(v);
+    tree_.set_key(std::move(v));
     return true;
   }
   bool start_object(std::size_t) override { return open(Json::object()); }
   bool start_array(std::size_t) override { return open(Json::array()); }
   bool end_object() override {
-    refuse_duplicates(open_.back()->get_ref<Json::object_t&>());
-    open_.pop_back();
+    refuse_duplicates(tree_.innermost_object());
+    tree_.close();
     return true;
   }
   bool end_array() override {
-    open_.pop_back();
+    tree_.close();
     return true;
   }
   bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& e) override {
-    // what() is "[json.exception.parse_error.101] parse error at line 1, column 5: ...": keep the part that explains.
-    std::string_view what = e.what();
-    const size_t bracket = what.find("] ");
-    if (bracket != std::string_view::npos) what.remove_prefix(bracket + 2);
-    throw_at(position == 0 ? 0 : position - 1, what.substr(0, 300));
+    throw_at(position == 0 ? 0 : position - 1, explanation(e));
   }
 
  private:
@@ -101,31 +99,20 @@ class Builder : public nlohmann::json_sax<Json> {
   bool refuse(std::string_view what) const { throw_at(static_cast<uint64_t>(furthest_ - begin_), what); }
 
   bool add(Json v) {
-    append(std::move(v));
+    count();
+    tree_.append(std::move(v));
     return true;
-  }
-  Json* append(Json v) {
-    if (++n_values_ > options_.max_values) refuse(fmt::format("more than {} values", options_.max_values));
-    if (open_.empty()) {
-      root_ = std::move(v);
-      return &root_;
-    }
-    Json& parent = *open_.back();
-    if (parent.is_array()) {
-      auto& items = parent.get_ref<Json::array_t&>();
-      items.push_back(std::move(v));
-      return &items.back();
-    }
-    Json::object_t::Container& items = parent.get_ref<Json::object_t&>();
-    items.emplace_back(std::move(key_), std::move(v));
-    return &items.back().second;
   }
   bool open(Json empty) {
-    if (static_cast<int>(open_.size()) >= options_.max_depth) {
+    if (tree_.depth() >= static_cast<size_t>(options_.max_depth)) {
       refuse(fmt::format("nested deeper than {} levels", options_.max_depth));
     }
-    open_.push_back(append(std::move(empty)));
+    count();
+    tree_.open(std::move(empty));
     return true;
+  }
+  void count() const {
+    if (tree_.n_values() >= options_.max_values) refuse(fmt::format("more than {} values", options_.max_values));
   }
   void refuse_duplicates(const Json::object_t& object) const {
     std::vector<std::string_view> keys;
@@ -140,10 +127,7 @@ class Builder : public nlohmann::json_sax<Json> {
   const char* furthest_;
   std::string_view where_;
   const JsonOptions& options_;
-  size_t n_values_ = 0;
-  Json root_;
-  std::vector<Json*> open_;  // only the last child of each is open, so no parent grows while a pointer to it is kept
-  std::string key_;
+  JsonTree tree_;
 };
 
 // Replaces Python's constants outside strings; anything else is left for the parser to judge.

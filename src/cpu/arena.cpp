@@ -65,10 +65,8 @@ uint64_t cgroup_available() {
   return least;
 }
 
-}  // namespace
-
-Arena::Arena(uint64_t bytes, std::string_view purpose) : bytes_(bytes) {
-  if (bytes == 0) return;
+std::byte* map(uint64_t bytes, std::string_view purpose) {
+  if (bytes == 0) return nullptr;
   void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED)
     fail(ErrorKind::kHostMemory,
@@ -78,12 +76,14 @@ Arena::Arena(uint64_t bytes, std::string_view purpose) : bytes_(bytes) {
 #ifdef MADV_HUGEPAGE
   madvise(p, bytes, MADV_HUGEPAGE);  // refused by kernels without huge pages, which costs speed only
 #endif
-  data_ = static_cast<std::byte*>(p);
+  return static_cast<std::byte*>(p);
 }
 
-Arena::~Arena() {
-  if (data_ != nullptr) munmap(data_, bytes_);
-}
+}  // namespace
+
+void unmap(std::byte* data, uint64_t bytes) { munmap(data, bytes); }
+
+Arena::Arena(uint64_t bytes, std::string_view purpose) : OwnedBytes(map(bytes, purpose), bytes) {}
 
 FileMappings::FileMappings() {
   std::ifstream maps("/proc/self/maps");

@@ -1,34 +1,23 @@
-// Anonymous memory of the process: zeroed, aligned to a page, with huge pages asked for. Move-only.
+// Anonymous memory of the process: zeroed, aligned to a page, with huge pages asked for.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
-#include <utility>
 #include <vector>
+
+#include "base/owned_bytes.h"
 
 namespace stretto::cpu {
 
-class Arena {
+void unmap(std::byte* data, uint64_t bytes);
+
+class Arena : public OwnedBytes<unmap> {
  public:
   Arena() = default;
   // Throws Error(kHostMemory) naming `purpose` when the system refuses.
   Arena(uint64_t bytes, std::string_view purpose);
-  ~Arena();
-  Arena(Arena&& o) noexcept : data_(std::exchange(o.data_, nullptr)), bytes_(std::exchange(o.bytes_, 0)) {}
-  Arena& operator=(Arena&& o) noexcept {
-    std::swap(data_, o.data_);
-    std::swap(bytes_, o.bytes_);
-    return *this;
-  }
-
-  std::byte* data() const { return data_; }
-  uint64_t bytes() const { return bytes_; }
-
- private:
-  std::byte* data_ = nullptr;
-  uint64_t bytes_ = 0;
 };
 
 // Walks the memory of an arena piece by piece.

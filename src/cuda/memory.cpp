@@ -10,34 +10,40 @@ void check_cuda(cudaError_t status, const char* what) {
   fail(ErrorKind::kCuda, "CUDA: {}: {} ({})", what, cudaGetErrorString(status), cudaGetErrorName(status));
 }
 
-DeviceArena::DeviceArena(uint64_t bytes, std::string_view purpose) : bytes_(bytes) {
-  if (bytes == 0) return;
-  const cudaError_t status = cudaMalloc(reinterpret_cast<void**>(&data_), bytes);
-  if (status == cudaSuccess) return;
+namespace {
+
+std::byte* allocate_device(uint64_t bytes, std::string_view purpose) {
+  void* data = nullptr;
+  if (bytes == 0) return nullptr;
+  const cudaError_t status = cudaMalloc(&data, bytes);
+  if (status == cudaSuccess) return static_cast<std::byte*>(data);
   (void)cudaGetLastError();
   fail(ErrorKind::kCuda, "CUDA: {} bytes of device memory for {}: {}", bytes, purpose, cudaGetErrorString(status));
 }
 
-DeviceArena::~DeviceArena() {
-  if (data_ != nullptr) (void)cudaFree(data_);
-}
-
-void DeviceArena::clear() const {
-  if (bytes_ > 0) check_cuda(cudaMemset(data_, 0, bytes_), "clearing device memory");
-}
-
-PinnedBuffer::PinnedBuffer(uint64_t bytes, std::string_view purpose) : bytes_(bytes) {
-  if (bytes == 0) return;
-  const cudaError_t status = cudaHostAlloc(reinterpret_cast<void**>(&data_), bytes, cudaHostAllocPortable);
-  if (status == cudaSuccess) return;
+std::byte* allocate_pinned(uint64_t bytes, std::string_view purpose) {
+  void* data = nullptr;
+  if (bytes == 0) return nullptr;
+  const cudaError_t status = cudaHostAlloc(&data, bytes, cudaHostAllocPortable);
+  if (status == cudaSuccess) return static_cast<std::byte*>(data);
   (void)cudaGetLastError();
   fail(ErrorKind::kHostMemory, "CUDA: {} bytes of pinned host memory for {}: {}", bytes, purpose,
        cudaGetErrorString(status));
 }
 
-PinnedBuffer::~PinnedBuffer() {
-  if (data_ != nullptr) (void)cudaFreeHost(data_);
+}  // namespace
+
+void free_device(std::byte* data, uint64_t) { (void)cudaFree(data); }
+void free_pinned(std::byte* data, uint64_t) { (void)cudaFreeHost(data); }
+
+DeviceArena::DeviceArena(uint64_t bytes, std::string_view purpose)
+    : OwnedBytes(allocate_device(bytes, purpose), bytes) {}
+void DeviceArena::clear() const {
+  if (bytes() > 0) check_cuda(cudaMemset(data(), 0, bytes()), "clearing device memory");
 }
+
+PinnedBuffer::PinnedBuffer(uint64_t bytes, std::string_view purpose)
+    : OwnedBytes(allocate_pinned(bytes, purpose), bytes) {}
 
 Stream::Stream() { check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "stream"); }
 Stream::~Stream() { (void)cudaStreamDestroy(stream_); }

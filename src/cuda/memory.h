@@ -6,51 +6,28 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
-#include <utility>
 #include <vector>
+
+#include "base/owned_bytes.h"
 
 namespace stretto::cuda {
 
+void free_device(std::byte* data, uint64_t bytes);
+void free_pinned(std::byte* data, uint64_t bytes);
+
 // Device memory, not initialised.
-class DeviceArena {
+class DeviceArena : public OwnedBytes<free_device> {
  public:
   DeviceArena() = default;
   DeviceArena(uint64_t bytes, std::string_view purpose);  // Error(kCuda) naming `purpose`
-  ~DeviceArena();
-  DeviceArena(DeviceArena&& o) noexcept : data_(std::exchange(o.data_, nullptr)), bytes_(std::exchange(o.bytes_, 0)) {}
-  DeviceArena& operator=(DeviceArena&& o) noexcept {
-    std::swap(data_, o.data_);
-    std::swap(bytes_, o.bytes_);
-    return *this;
-  }
-  std::byte* data() const { return data_; }
-  uint64_t bytes() const { return bytes_; }
-  void clear() const;  // to zeros
-
- private:
-  std::byte* data_ = nullptr;
-  uint64_t bytes_ = 0;
+  void clear() const;                                     // to zeros
 };
 
 // Host memory that the device can copy from and write to directly.
-class PinnedBuffer {
+class PinnedBuffer : public OwnedBytes<free_pinned> {
  public:
   PinnedBuffer() = default;
   PinnedBuffer(uint64_t bytes, std::string_view purpose);
-  ~PinnedBuffer();
-  PinnedBuffer(PinnedBuffer&& o) noexcept
-      : data_(std::exchange(o.data_, nullptr)), bytes_(std::exchange(o.bytes_, 0)) {}
-  PinnedBuffer& operator=(PinnedBuffer&& o) noexcept {
-    std::swap(data_, o.data_);
-    std::swap(bytes_, o.bytes_);
-    return *this;
-  }
-  std::byte* data() const { return data_; }
-  uint64_t bytes() const { return bytes_; }
-
- private:
-  std::byte* data_ = nullptr;
-  uint64_t bytes_ = 0;
 };
 
 class Stream {

@@ -19,6 +19,18 @@ inline void unpack_6bit_scales(const uint8_t* s, uint8_t* sc, uint8_t* mn) {
   }
 }
 
+// D and M of the eight groups of a block of Q4_K or Q5_K.
+template <class Block>
+void scales_of_6bits(const Block& b, float* d, float* m) {
+  const float scale = load_f16(b.d), minimum = load_f16(b.dmin);
+  uint8_t sc[8], mn[8];
+  unpack_6bit_scales(b.scales, sc, mn);
+  for (int j = 0; j < 8; ++j) {
+    d[j] = scale * static_cast<float>(sc[j]);
+    m[j] = minimum * static_cast<float>(mn[j]);
+  }
+}
+
 struct Q4_K {
   static constexpr DType kType = DType::kQ4_K;
   static constexpr uint32_t kBlockElements = 256, kBlockBytes = 144, kGroup = 32;
@@ -38,15 +50,7 @@ struct Q4_K {
         c[64 * i + 32 + l] = static_cast<int8_t>(b.qs[32 * i + l] >> 4);
       }
   }
-  static void scales(const Block& b, float* d, float* m) {
-    const float scale = load_f16(b.d), minimum = load_f16(b.dmin);
-    uint8_t sc[8], mn[8];
-    unpack_6bit_scales(b.scales, sc, mn);
-    for (int j = 0; j < 8; ++j) {
-      d[j] = scale * static_cast<float>(sc[j]);
-      m[j] = minimum * static_cast<float>(mn[j]);
-    }
-  }
+  static void scales(const Block& b, float* d, float* m) { scales_of_6bits(b, d, m); }
   static void decode(const Block& b, float* y) { decode_groups<Q4_K>(b, y); }
 };
 

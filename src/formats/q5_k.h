@@ -28,15 +28,7 @@ struct Q5_K {
         c[32 * j + l] = static_cast<int8_t>(nibble + 16 * (b.qh[l] >> j & 1));
       }
   }
-  static void scales(const Block& b, float* d, float* m) {
-    const float scale = load_f16(b.d), minimum = load_f16(b.dmin);
-    uint8_t sc[8], mn[8];
-    unpack_6bit_scales(b.scales, sc, mn);
-    for (int j = 0; j < 8; ++j) {
-      d[j] = scale * static_cast<float>(sc[j]);
-      m[j] = minimum * static_cast<float>(mn[j]);
-    }
-  }
+  static void scales(const Block& b, float* d, float* m) { scales_of_6bits(b, d, m); }
   static void decode(const Block& b, float* y) { decode_groups<Q5_K>(b, y); }
 };
 

@@ -11,6 +11,22 @@ namespace stretto {
 namespace {
 
 constexpr size_t kMaxMerges = size_t{1} << 24;
+
+// The ids of merged symbols. A merge product that is no token falls back to its single bytes, those that are tokens.
+void append_tokens(const Vocabulary& vocabulary, std::string_view piece, const std::vector<Symbol>& symbols,
+                   const std::array<int32_t, 256>& id_of_byte, std::vector<int32_t>& ids) {
+  for (const Symbol& symbol : symbols) {
+    if (vocabulary.contains(symbol.id)) {
+      ids.push_back(symbol.id);
+      continue;
+    }
+    for (const char c : piece.substr(symbol.begin, symbol.length)) {
+      const int32_t id = id_of_byte[static_cast<uint8_t>(c)];
+      if (vocabulary.contains(id)) ids.push_back(id);
+    }
+  }
+}
+
 }  // namespace
 
 MergeTable::MergeTable(const Vocabulary& vocabulary, const std::vector<std::string>& merges) : vocabulary_(vocabulary) {
@@ -96,17 +112,7 @@ void ByteLevelBpe::encode_piece(std::string_view piece, Scratch& scratch, std::v
   }
   scratch.merger.merge(symbols,
                        [this](const Symbol& left, const Symbol& right) { return merges_.find(left.id, right.id); });
-  for (const Symbol& symbol : symbols) {
-    if (vocabulary_.contains(symbol.id)) {
-      ids.push_back(symbol.id);
-      continue;
-    }
-    // A merge product that is no token falls back to its single bytes, those that are tokens.
-    for (const char c : piece.substr(symbol.begin, symbol.length)) {
-      const int32_t id = byte_symbols_[static_cast<uint8_t>(c)];
-      if (vocabulary_.contains(id)) ids.push_back(id);
-    }
-  }
+  append_tokens(vocabulary_, piece, symbols, byte_symbols_, ids);
 }
 
 RawUtf8Bpe::RawUtf8Bpe(const Vocabulary& vocabulary, const std::vector<std::string>& merges, const PreRule& rule)
@@ -147,16 +153,7 @@ void RawUtf8Bpe::encode_piece(std::string_view piece, Scratch& scratch, std::vec
   }
   scratch.merger.merge(symbols,
                        [this](const Symbol& left, const Symbol& right) { return merges_.find(left.id, right.id); });
-  for (const Symbol& symbol : symbols) {
-    if (vocabulary_.contains(symbol.id)) {
-      ids.push_back(symbol.id);
-      continue;
-    }
-    for (const char c : piece.substr(symbol.begin, symbol.length)) {
-      const int32_t id = byte_tokens_[static_cast<uint8_t>(c)];
-      if (id >= 0) ids.push_back(id);
-    }
-  }
+  append_tokens(vocabulary_, piece, symbols, byte_tokens_, ids);
 }
 
 std::array<int32_t, 256> find_byte_tokens(const Vocabulary& vocabulary) {

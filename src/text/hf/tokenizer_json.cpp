@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/json_tree.h"
 #include "checkpoint/utf8.h"
 #include "text/hf/json_fields.h"
 
@@ -40,7 +41,7 @@ class Reader : public nlohmann::json_sax<Json> {
 
   Reader(std::string_view where, Root root) : where_(where), root_kind_(root) {}
 
-  TokenizerJson take() { return {std::move(root_), std::move(bpe_)}; }
+  TokenizerJson take() { return {tree_.take(), std::move(bpe_)}; }
 
   bool null() override { return value(nullptr); }
   bool boolean(bool v) override { return value(v); }
@@ -68,7 +69,7 @@ class Reader : public nlohmann::json_sax<Json> {
     if (place_ == Place::kVocab) {
       add_token_text(v);
     } else {
-      key_ = std::move(v);
+      tree_.set_key(std::move(v));
     }
     return true;
   }
@@ -80,7 +81,7 @@ class Reader : public nlohmann::json_sax<Json> {
       place_ = Place::kVocab;
       return true;
     }
-    if (place_ == Place::kTree && open_.size() == 1 && key_ == "model") {  // a second model replaces the first
+    if (place_ == Place::kTree && tree_.depth() == 1 && tree_.key() == "model") {  // a second model replaces the first
       in_model_ = true;
       bpe_ = {};
     }
@@ -91,9 +92,9 @@ class Reader : public nlohmann::json_sax<Json> {
       place_ = Place::kTree;
       return true;
     }
-    drop_repeated_keys(open_.back()->get_ref<Json::object_t&>());
-    open_.pop_back();
-    if (open_.size() == 1) in_model_ = false;
+    drop_repeated_keys(tree_.innermost_object());
+    tree_.close();
+    if (tree_.depth() == 1) in_model_ = false;
     return true;
   }
   bool start_array(std::size_t) override {
@@ -122,16 +123,13 @@ class Reader : public nlohmann::json_sax<Json> {
     } else if (place_ == Place::kMerges) {
       place_ = Place::kTree;
     } else {
-      open_.pop_back();
+      tree_.close();
     }
     return true;
   }
   bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& e) override {
-    std::string_view what = e.what();
-    const size_t bracket = what.find("] ");
-    if (bracket != std::string_view::npos) what.remove_prefix(bracket + 2);
     fail(ErrorKind::kInvalidModel, "{}: invalid JSON at byte {}: {}", where_, position == 0 ? 0 : position - 1,
-         printable(what, 300));
+         printable(explanation(e), 300));
   }
 
   // "left right" of merges given as lines.
@@ -154,10 +152,10 @@ class Reader : public nlohmann::json_sax<Json> {
   enum class MergeForm { kUnknown, kLines, kPairs };
 
   bool at_vocab() const {
-    if (root_kind_ == Root::kVocabulary) return open_.empty();
-    return in_model_ && open_.size() == 2 && key_ == "vocab";
+    if (root_kind_ == Root::kVocabulary) return tree_.depth() == 0;
+    return in_model_ && tree_.depth() == 2 && tree_.key() == "vocab";
   }
-  bool at_merges() const { return in_model_ && open_.size() == 2 && key_ == "merges"; }
+  bool at_merges() const { return in_model_ && tree_.depth() == 2 && tree_.key() == "merges"; }
 
   bool value(Json v) {
     if (place_ == Place::kVocab) {
@@ -167,7 +165,8 @@ class Reader : public nlohmann::json_sax<Json> {
     if (place_ == Place::kMerges) refuse_value(fmt::format("{}: merges[{}]", where_, n_merges_), v, "a pair or a line");
     if (place_ == Place::kPair) refuse_pair();
     refuse_misplaced(v);
-    append(std::move(v));
+    count();
+    tree_.append(std::move(v));
     return true;
   }
 
@@ -177,32 +176,19 @@ class Reader : public nlohmann::json_sax<Json> {
     if (at_merges()) refuse_value(fmt::format("{}: model.merges", where_), v, "an array");
   }
 
-  Json* append(Json v) {
-    if (++n_values_ > kMaxTreeValues) {
-      fail(ErrorKind::kInvalidModel, "{}: more than {} values besides vocabulary and merges", where_, kMaxTreeValues);
-    }
-    if (open_.empty()) {
-      root_ = std::move(v);
-      return &root_;
-    }
-    Json& parent = *open_.back();
-    if (parent.is_array()) {
-      auto& items = parent.get_ref<Json::array_t&>();
-      items.push_back(std::move(v));
-      return &items.back();
-    }
-    Json::object_t::Container& items = parent.get_ref<Json::object_t&>();
-    items.emplace_back(std::move(key_), std::move(v));
-    return &items.back().second;
+  void count() const {
+    if (tree_.n_values() < kMaxTreeValues) return;
+    fail(ErrorKind::kInvalidModel, "{}: more than {} values besides vocabulary and merges", where_, kMaxTreeValues);
   }
 
   bool open(Json empty) {
     if (place_ != Place::kTree) return value(std::move(empty));
     refuse_misplaced(empty);
-    if (open_.size() >= kMaxDepth) {
+    if (tree_.depth() >= kMaxDepth) {
       fail(ErrorKind::kInvalidModel, "{}: nested deeper than {} levels", where_, kMaxDepth);
     }
-    open_.push_back(append(std::move(empty)));
+    count();
+    tree_.open(std::move(empty));
     return true;
   }
 
@@ -237,12 +223,9 @@ class Reader : public nlohmann::json_sax<Json> {
   Place place_ = Place::kTree;
   MergeForm merge_form_ = MergeForm::kUnknown;
   bool in_model_ = false;
-  size_t n_values_ = 0;
   size_t n_merges_ = 0;
   int pair_size_ = 0;
-  Json root_;
-  std::vector<Json*> open_;  // only the last child of each is open, so no parent grows while a pointer to it is kept
-  std::string key_;
+  JsonTree tree_;
   BpeData bpe_;
 };
 
