@@ -20,6 +20,7 @@ void tape(const TakeOutputs&, const Machine&, StreamTape&);
 bool supports(const RmsNorm&, const Tables&);
 void plan(const RmsNorm&, Planner&);
 void run(const RmsNorm&, Machine&);
+void tape(const RmsNorm&, const Machine&, StreamTape&);
 bool supports(const Add&, const Tables&);
 void plan(const Add&, Planner&);
 void run(const Add&, Machine&);
@@ -74,13 +75,15 @@ bool supports(const MoeBlock&, const Tables&);
 void plan(const MoeBlock&, Planner&);
 void run(const MoeBlock&, Machine&);
 
-// swap_ops.cpp
+// swap_ops.cpp, swap_tape.cpp
 bool supports(const StateRead&, const Tables&);
 void plan(const StateRead&, Planner&);
 void run(const StateRead&, Machine&);
+void tape(const StateRead&, const Machine&, StreamTape&);
 bool supports(const StateWrite&, const Tables&);
 void plan(const StateWrite&, Planner&);
 void run(const StateWrite&, Machine&);
+void tape(const StateWrite&, const Machine&, StreamTape&);
 bool supports(const SwapRoute&, const Tables&);
 void plan(const SwapRoute&, Planner&);
 void run(const SwapRoute&, Machine&);
@@ -90,12 +93,17 @@ void run(const SwapWrite&, Machine&);
 bool supports(const SwapCollapse&, const Tables&);
 void plan(const SwapCollapse&, Planner&);
 void run(const SwapCollapse&, Machine&);
+void tape(const SwapCollapse&, const Machine&, StreamTape&);
 bool supports(const BankFfn&, const Tables&);
 void plan(const BankFfn&, Planner&);
 void run(const BankFfn&, Machine&);
 bool supports(const SwapEvent&, const Tables&);
 void plan(const SwapEvent&, Planner&);
 void run(const SwapEvent&, Machine&);
+void tape(const SwapEvent&, const Machine&, StreamTape&);
+
+// Floats of scratch that an event takes from the tape (swap_tape.cpp).
+uint64_t stream_event_floats(const SwapEvent& op, const Tables& t);
 
 // A weight whose rows can be packed, and short enough for a vector of its width to lie in shared memory.
 bool packs(WeightId id, const Tables& t);

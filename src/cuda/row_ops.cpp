@@ -69,6 +69,16 @@ void run(const RmsNorm& op, Machine& m) {
                    .eps = op.eps});
 }
 
+// One vector, not heads of one.
+void tape(const RmsNorm& op, const Machine& m, StreamTape& t) {
+  if (op.group != m.width(op.x) || op.group % 4 != 0 || m.tables()[op.x].rows != Rows::kTokens) {
+    t.problem = std::string(RmsNorm::kName);
+    return;
+  }
+  t.add(StreamKind::kNormRow).norm_row = {
+      .x = m.value(op.x), .weight = m.vector(op.weight), .out = m.value(op.out), .d = u32(op.group), .eps = op.eps};
+}
+
 bool supports(const Add&, const Tables&) { return true; }
 void plan(const Add&, Planner&) {}
 void run(const Add& op, Machine& m) {

@@ -8,6 +8,7 @@
 
 #include "cuda/device/stream_attention.cuh"
 #include "cuda/device/stream_linear.cuh"
+#include "cuda/device/stream_swap.cuh"
 
 namespace stretto::cuda {
 namespace {
@@ -146,6 +147,8 @@ __device__ __forceinline__ void start_phase(const StreamParams& p) {
     fill_ropes(p, block.position);
   } else if (phase.kind == StreamKind::kAttention) {
     attention_any(turn, block.position);
+  } else if (phase.kind != StreamKind::kLinear) {
+    swap_any(turn, phase.kind, block.position);
   } else {
     linear_any(turn, p.greedy ? p.control->best + place().token % 2 : nullptr);
   }
@@ -199,6 +202,8 @@ __device__ __forceinline__ bool end_token(const StreamParams& p) {
     block.n_read = 0;
     block.clock = clock64();
     block.stop = false;
+    block.memory.n_routed = 0;
+    block.memory.decision.word = 0;
     for (uint32_t w = 0; w < kAttentionWarps; ++w) {
       block.cache_parity[w] = 0;
       for (uint64_t& barrier : block.cache_barriers[w]) init_copy_barrier(shared_address(&barrier));
@@ -208,7 +213,7 @@ __device__ __forceinline__ bool end_token(const StreamParams& p) {
   if (threadIdx.x >= kStreamThreads) {
     StreamFeeder feeder(p);
     __syncthreads();
-    feeder.run(&block.stop);
+    feeder.run(&block.stop, block.memory.decision);
     return;
   }
   __syncthreads();
@@ -257,6 +262,7 @@ bool stream_attention_supports(DType cache_type, uint64_t head_dim) {
 StreamLayout stream_layout(const StreamTape& tape, const DeviceShape& device, const StreamChoice& choice) {
   uint32_t work = kAttentionBytes;
   for (const StreamPhase& phase : tape.phases) {
+    work = std::max(work, stream_swap_bytes(phase));
     if (phase.kind != StreamKind::kLinear) continue;
     uint32_t stages = 0;
     for (uint32_t i = 0; i < phase.linear.n_products; ++i)

@@ -14,6 +14,7 @@
 #include "cuda/packed.h"
 #include "cuda/rope.h"
 #include "cuda/rows.h"
+#include "cuda/swap.h"
 
 namespace stretto::cuda {
 
@@ -28,7 +29,10 @@ struct StreamSegment {
   uint32_t groups = 0, extra = 0, offset = 0;
   uint32_t n_units = 0;  // of a group
   uint32_t unit_bytes = 0, units_per_stage = 0;
-  uint32_t parts = 0;  // stages of a group
+  uint32_t parts = 0;       // stages of a group
+  bool routed = false;      // the first of an event of a swap layer: it waits for the block's routing
+  bool keeps_bank = false;  // it is read again soon: leave it in the second-level cache
+  uint64_t bank_bytes = 0;  // of a swap layer's banks: `weights` are those of bank 0; 0 for other matrices
 };
 
 struct StreamProduct {
@@ -39,7 +43,7 @@ struct StreamProduct {
 
 // out = finish(W f(x)) as in cuda/gemv.h, for one or two matrices with the same input.
 struct StreamLinear {
-  const float* x = nullptr;
+  const float* x = nullptr;  // nullptr: the phase in front has left it in shared memory, at `sums`
   const float* norm = nullptr;
   const float* residual = nullptr;
   float eps = 0;
@@ -64,7 +68,32 @@ struct StreamFlag {
   uint32_t per_token = 0;  // uses of the place in a token
 };
 
-enum class StreamKind : uint32_t { kEmbed, kLinear, kAttention };
+// The phases of a swap layer (device/stream_swap.cuh). Every block keeps the layer's map, exponents and the places of
+// its four rows in its own shared memory; a row is the result of the event that wrote it, where that lies.
+struct StreamNormRow {
+  const float *x = nullptr, *weight = nullptr;
+  float* out = nullptr;
+  uint32_t d = 0;
+  float eps = 0;
+};
+struct StreamRoute {
+  SwapRouteParams op = {};    // of it `ram` and `streams` with `begins` only: as states [n_ctx, ...], nullptr: zeros
+  bool begins = false;        // of its layer
+  float* residual = nullptr;  // [d]: a block's own rows of what goes on from here, for its rows of `down`
+  const float* result = nullptr;  // [d]: of the event, the row that it writes
+  uint32_t kept = 0, padded = 0;  // where the vector goes in the work memory, how many elements
+  StreamSegment down = {};        // of the event
+};
+struct StreamCollapse {
+  SwapCollapseParams op = {};
+};
+struct StreamState {
+  float* ram = nullptr;        // [n_ctx, 4, d]
+  int32_t* streams = nullptr;  // [n_ctx, kStreamFields]
+  uint32_t d = 0;
+};
+
+enum class StreamKind : uint32_t { kEmbed, kLinear, kAttention, kNormRow, kRoute, kCollapse, kState };
 struct alignas(16) StreamPhase {
   StreamKind kind = StreamKind::kEmbed;
   uint32_t op = 0;  // index of the program's node
@@ -73,6 +102,10 @@ struct alignas(16) StreamPhase {
   StreamLinear linear;
   DecodeAttentionParams attention;
   DType cache_type = DType::kF16;
+  StreamNormRow norm_row;
+  StreamRoute route;
+  StreamCollapse collapse;
+  StreamState state;
 };
 
 // Cycles that a block spent in a phase; thread 0's view.
@@ -124,18 +157,30 @@ struct StreamParams {
   const volatile uint32_t* stop = nullptr;  // host memory; set: no token beyond the running one
 };
 
+// The memory of the swap layer whose ops come next: the values that stand for it, and the states that it comes from.
+struct StreamMemoryTape {
+  ValueId v, ram, streams;
+  ValueId read_ram, read_streams;
+  const float* ram_state = nullptr;
+  const int32_t* streams_state = nullptr;
+};
+
 // The tape while it is made. An op that the stream cannot run says so in `problem`.
 struct StreamTape {
   uint32_t n_blocks = 0, stage_bytes = 0;
   std::vector<StreamPhase> phases;
   std::vector<StreamSegment> segments;
-  uint32_t offset = 0;  // of the next segment
-  uint32_t node = 0;    // whose phases are being added
+  uint32_t offset = 0;       // of the next segment
+  uint32_t node = 0;         // whose phases are being added
+  float* scratch = nullptr;  // for vectors inside an op: taken from here on
+  StreamMemoryTape memory;
   std::string problem;
 
   StreamPhase& add(StreamKind kind);
   // A matrix with the row parts of `params`; opens a phase unless the last one has the same input and form.
   void add_product(const PackedShape& shape, const GemvParams& params, bool is_head);
+  float* take(uint64_t n);  // floats
+  static uint64_t taken(uint64_t n) { return (n + 63) / 64 * 64; }
 };
 
 // Measurements may fix what would be chosen.

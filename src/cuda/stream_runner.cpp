@@ -33,26 +33,48 @@ Ends ends_of(const Op& op) {
   return visitor.ends;
 }
 
+// The vector that a phase waits for, and those that it writes.
+struct PhaseEnds {
+  const float* in = nullptr;
+  std::vector<const float*> out;
+};
+
+PhaseEnds ends_of(const StreamPhase& phase) {
+  switch (phase.kind) {
+    case StreamKind::kEmbed:
+      return {nullptr, {phase.embed.row.out}};
+    case StreamKind::kAttention:
+      return {phase.attention.q, {phase.attention.out}};
+    case StreamKind::kNormRow:
+      return {phase.norm_row.x, {phase.norm_row.out}};
+    case StreamKind::kRoute:
+      return {phase.route.op.v, {}};
+    case StreamKind::kCollapse:
+      return {phase.collapse.op.v, {phase.collapse.op.out}};
+    case StreamKind::kState:
+      return {};
+    case StreamKind::kLinear:
+      break;
+  }
+  PhaseEnds ends{phase.linear.x, {}};
+  for (const GemvPart& part : phase.linear.part)
+    if (part.out != nullptr) ends.out.push_back(part.out);
+  return ends;
+}
+
 // Counts the uses of each place over the phases of the tape.
-void set_flags(const Program& program, const StreamPlaces& places, StreamTape& tape) {
+void set_flags(StreamTape& tape) {
   std::map<const float*, uint32_t> n_uses;
-  const auto at = [&](ValueId id) { return places.values[static_cast<size_t>(id.index)]; };
-  for (size_t i = 0; i < tape.phases.size(); ++i) {
-    StreamPhase& phase = tape.phases[i];
-    const Ends ends = ends_of(program.nodes[phase.op].op);
-    if (i > 0 && tape.phases[i - 1].op == phase.op) {  // one more matrix of the same op
-      phase.in = tape.phases[i - 1].in;
-      phase.out = tape.phases[i - 1].out;
-      continue;
-    }
-    if (!ends.in.empty()) phase.in.use = n_uses[at(ends.in.front())] - 1;
-    phase.out.use = n_uses[at(ends.out.front())];
-    for (const ValueId id : ends.out) ++n_uses[at(id)];
+  for (StreamPhase& phase : tape.phases) {
+    const PhaseEnds ends = ends_of(phase);
+    if (ends.in != nullptr) phase.in.use = n_uses[ends.in] - 1;
+    if (!ends.out.empty()) phase.out.use = n_uses[ends.out.front()];
+    for (const float* out : ends.out) ++n_uses[out];
   }
   for (StreamPhase& phase : tape.phases) {
-    const Ends ends = ends_of(program.nodes[phase.op].op);
-    if (!ends.in.empty()) phase.in.per_token = n_uses[at(ends.in.front())];
-    phase.out.per_token = n_uses[at(ends.out.front())];
+    const PhaseEnds ends = ends_of(phase);
+    if (ends.in != nullptr) phase.in.per_token = n_uses[ends.in];
+    if (!ends.out.empty()) phase.out.per_token = n_uses[ends.out.front()];
   }
 }
 
@@ -91,7 +113,7 @@ StreamPlaces StreamRunner::make_places() {
   places.values.assign(machine_.values, machine_.values + t.values.size());
   std::map<std::tuple<std::string, uint64_t, int>, uint64_t> offsets;
   std::vector<uint64_t> offset(t.values.size(), UINT64_MAX);
-  uint64_t bytes = 0;
+  uint64_t bytes = 0, scratch = 0;
   for (const Node& node : program.nodes) {
     const auto place = [&](ValueId id, ValueId same_as) {
       if (!id || id == program.logits) return;
@@ -105,11 +127,17 @@ StreamPlaces StreamRunner::make_places() {
     // The last rows go straight from the layers to the head: their values share a place.
     if (const auto* take = std::get_if<TakeOutputs>(&node.op)) {
       place(take->out, take->x);
-    } else {
+    } else if (const auto* event = std::get_if<SwapEvent>(&node.op)) {
+      // Beside its result, which may stand for a row of memory up to the token's end.
+      offset[static_cast<size_t>(event->out.index)] = bytes;
+      bytes += rounded(t[event->out].width * sizeof(float));
+      scratch += stream_event_floats(*event, t) * sizeof(float);
+    } else if (!std::holds_alternative<StateRead>(node.op)) {
       for (const ValueId id : ends_of(node.op).out) place(id, {});
     }
   }
-  if (bytes > vectors_.bytes()) vectors_ = DeviceArena(bytes, "the stream's vectors");
+  if (bytes + scratch > vectors_.bytes()) vectors_ = DeviceArena(bytes + scratch, "the stream's vectors");
+  places.scratch = reinterpret_cast<float*>(vectors_.data() + bytes);
   for (size_t i = 0; i < offset.size(); ++i)
     if (offset[i] != UINT64_MAX) places.values[i] = reinterpret_cast<float*>(vectors_.data() + offset[i]);
   return places;
@@ -130,9 +158,11 @@ StreamTape StreamRunner::make_tape(const StreamChoice& choice) {
   Machine machine = machine_;
   machine.values = places.values.data();
   machine.n_tokens = machine.n_outputs = 1;
+  machine.first_row = 0;
   machine.quantized.assign(machine.quantized.size(), false);  // vectors between phases are floats
   StreamTape tape;
   tape.n_blocks = machine.device.n_sm;
+  tape.scratch = places.scratch;
   tape.stage_bytes = choice.stage_bytes;
   for (const Node& node : program.nodes) {
     std::visit(
@@ -148,7 +178,7 @@ StreamTape StreamRunner::make_tape(const StreamChoice& choice) {
     if (!tape.problem.empty()) break;
     if (choice.n_phases != 0 && tape.phases.size() >= choice.n_phases) break;
   }
-  set_flags(program, places, tape);
+  set_flags(tape);
   return tape;
 }
 

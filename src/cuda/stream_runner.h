@@ -23,6 +23,7 @@ struct StreamTime {
 // Where the values of one token lie, per ValueId.
 struct StreamPlaces {
   std::vector<float*> values;
+  float* scratch = nullptr;  // of events of swap layers
 };
 
 class StreamRunner {

@@ -12,6 +12,12 @@ StreamPhase& StreamTape::add(StreamKind kind) {
   return phase;
 }
 
+float* StreamTape::take(uint64_t n) {
+  float* const at = scratch;
+  scratch += taken(n);
+  return at;
+}
+
 namespace {
 
 // Whether a matrix may join the products of an open phase: nothing but its encoding differs.

@@ -25,10 +25,12 @@ __device__ __forceinline__ void store4(float* out, uint32_t i, uint32_t n, float
 }
 
 __global__ void __launch_bounds__(kThreads) swap_route_kernel(const __grid_constant__ SwapRouteParams p) {
-  __shared__ SwapRouteShared shared;
+  using Route = SwapRouteBlock<SwapRow>;
+  __shared__ Route::Shared shared;
   __shared__ float scratch[kRouteWarps];
   trigger_dependents();
-  SwapRouteBlock route(p, blockIdx.x, shared);
+  const SwapRow in(p, blockIdx.x);
+  Route route(p, in, shared);
   route.fetch();
   wait_for_inputs();
   route.decide(true);
@@ -39,7 +41,7 @@ __global__ void __launch_bounds__(kThreads) swap_route_kernel(const __grid_const
   for (uint32_t s = 0; s < kStreams; ++s) {
     if (s == route.target()) continue;
     float* const row = p.ram_out + (uint64_t{blockIdx.x} * kStreams + s) * p.d;
-    for (uint32_t i = 4 * threadIdx.x; i < p.d; i += 4 * kThreads) store4(row, i, p.d, route.ram4(s, i));
+    for (uint32_t i = 4 * threadIdx.x; i < p.d; i += 4 * kThreads) store4(row, i, p.d, in.ram(s, i));
   }
 }
 

@@ -8,72 +8,65 @@
 #include "cuda/elementwise.h"
 #include "cuda/expert_gemm.h"
 #include "cuda/ops.h"
+#include "cuda/swap_banks.h"
 
 namespace stretto::cuda {
 namespace {
 
 uint32_t u32(uint64_t v) { return static_cast<uint32_t>(v); }
 
-// The FFN of a layer's banks, and the vectors between which it runs.
-struct Banks {
-  WeightId norm, w_gate, w_up, w_down;
-  float eps = 0;
-  Activation act = Activation::kSilu;
-
-  explicit Banks(const BankFfn& op)
-      : norm(op.norm), w_gate(op.w_gate), w_up(op.w_up), w_down(op.w_down), eps(op.eps), act(op.act) {}
-  explicit Banks(const SwapEvent& op)
-      : norm(op.route.norm), w_gate(op.w_gate), w_up(op.w_up), w_down(op.w_down), eps(op.route.eps), act(op.act) {}
-
-  MatrixKey gate_up_key() const { return {.weights = {w_gate.index, w_up.index}, .gate_up = true, .experts = true}; }
-  MatrixKey down_key() const { return {.weights = {w_down.index}, .experts = true}; }
-  ExpertShape gate_up(const Tables& t) const { return expert_shape(t[w_gate], true); }
-  ExpertShape down(const Tables& t) const { return expert_shape(t[w_down], false); }
-  bool is_large(const Tables& t, uint64_t n_rows) const {
-    return n_rows > kMaxGemvRows && t[w_gate].type != DType::kF32 && t[w_down].type != DType::kF32;
-  }
-
-  bool supported(const Tables& t) const {
-    return t[w_gate].type == t[w_up].type && packs_experts(w_gate, t, 1) && packs_experts(w_up, t, 1) &&
-           packs_experts(w_down, t, 1) && decodes(norm, t) && down(t).fold == 1 && t[w_gate].shape[0] <= kMaxSwapBanks;
-  }
-
-  void plan(Planner& p, uint64_t rows) const {
-    const Tables& t = p.tables();
-    p.vector(norm);
-    p.matrix(gate_up_key());
-    p.matrix(down_key());
-    const auto need = [&](ExpertBuffer which, uint64_t bytes) {
-      p.expert_bytes[which] = std::max(p.expert_bytes[which], bytes);
-    };
-    const ExpertShape wide = gate_up(t), narrow = down(t);
-    need(kExpertIds, rows * sizeof(int32_t));
-    need(kExpertNormed, rows * wide.n_in * sizeof(float));
-    need(kExpertDown, rows * wide.n_in * sizeof(float));
-    need(kExpertHidden, wide.n_out * sizeof(float));
-    if (!is_large(t, rows)) return;
-    need(kExpertPairs, rows * sizeof(uint32_t));
-    need(kExpertTiles, expert_tiles_bytes(rows, wide.n_experts));
-    const uint64_t parts = p.splits ? 2 : 1;
-    need(kExpertInput, parts * rows * expert_dense_stride(wide) * 2);
-    need(kExpertHidden, parts * rows * expert_dense_stride(narrow) * 2);
-  }
-};
-
 template <class T>
 T* scratch(const Machine& m, ExpertBuffer which) {
   return reinterpret_cast<T*>(m.experts[which]);
 }
 
-// One FFN step of some rows.
-struct BankStep {
-  const float* x = nullptr;
-  const int32_t* bank = nullptr;
-  float* out = nullptr;
-  uint32_t rows = 0;
-};
+SwapHookParams hooks_of(const SwapHooks& hooks, const Machine& m) {
+  SwapHookParams p{.column = u32(hooks.column), .margin_column = u32(hooks.margin_column)};
+  if (hooks.forced) {
+    const Shape& shape = m.tables()[hooks.forced].shape;
+    p.forced = m.vector(hooks.forced);
+    p.n_forced = u32(shape.rows());
+    p.forced_stride = u32(shape.cols());
+  }
+  if (hooks.trace) {
+    p.trace = reinterpret_cast<float*>(m.cache(hooks.trace));
+    p.trace_stride = u32(m.tables()[hooks.trace].width);
+  }
+  return p;
+}
 
-BankGemvParams wide_params(const Banks& b, const Machine& m, const BankStep& s) {
+int32_t* ids(const Machine& m, ValueId id) { return id ? reinterpret_cast<int32_t*>(m.value(id)) : nullptr; }
+const float* optional(const Machine& m, ValueId id) { return id ? m.value(id) : nullptr; }
+
+}  // namespace
+
+bool Banks::supported(const Tables& t) const {
+  return t[w_gate].type == t[w_up].type && packs_experts(w_gate, t, 1) && packs_experts(w_up, t, 1) &&
+         packs_experts(w_down, t, 1) && decodes(norm, t) && down(t).fold == 1 && t[w_gate].shape[0] <= kMaxSwapBanks;
+}
+
+void Banks::plan(Planner& p, uint64_t rows) const {
+  const Tables& t = p.tables();
+  p.vector(norm);
+  p.matrix(gate_up_key());
+  p.matrix(down_key());
+  const auto need = [&](ExpertBuffer which, uint64_t bytes) {
+    p.expert_bytes[which] = std::max(p.expert_bytes[which], bytes);
+  };
+  const ExpertShape wide = gate_up(t), narrow = down(t);
+  need(kExpertIds, rows * sizeof(int32_t));
+  need(kExpertNormed, rows * wide.n_in * sizeof(float));
+  need(kExpertDown, rows * wide.n_in * sizeof(float));
+  need(kExpertHidden, wide.n_out * sizeof(float));
+  if (!is_large(t, rows)) return;
+  need(kExpertPairs, rows * sizeof(uint32_t));
+  need(kExpertTiles, expert_tiles_bytes(rows, wide.n_experts));
+  const uint64_t parts = p.splits ? 2 : 1;
+  need(kExpertInput, parts * rows * expert_dense_stride(wide) * 2);
+  need(kExpertHidden, parts * rows * expert_dense_stride(narrow) * 2);
+}
+
+BankGemvParams bank_gate_up_params(const Banks& b, const Machine& m, const BankStep& s) {
   BankGemvParams p{.gemv = {.weights = m.matrix(b.gate_up_key()).data,
                             .x = s.x,
                             .norm = m.vector(b.norm),
@@ -85,7 +78,7 @@ BankGemvParams wide_params(const Banks& b, const Machine& m, const BankStep& s) 
   return p;
 }
 
-BankGemvParams narrow_params(const Banks& b, const Machine& m, const BankStep& s) {
+BankGemvParams bank_down_params(const Banks& b, const Machine& m, const BankStep& s) {
   BankGemvParams p{
       .gemv = {.weights = m.matrix(b.down_key()).data, .x = scratch<float>(m, kExpertHidden), .residual = s.x},
       .bank = s.bank,
@@ -93,6 +86,47 @@ BankGemvParams narrow_params(const Banks& b, const Machine& m, const BankStep& s
   p.gemv.part[0] = {s.out, nullptr, b.down(m.tables()).n_out};
   return p;
 }
+
+SwapRouteParams route_params(const SwapRoute& op, const Machine& m, float* out, int32_t* bank) {
+  return {.v = m.value(op.v),
+          .ram = optional(m, op.ram),
+          .streams = ids(m, op.streams),
+          .first = op.first,
+          .norm = m.vector(op.norm),
+          .router = m.vector(op.router),
+          .router_bias = m.vector(op.router_bias),
+          .switches = m.vector(op.switches),
+          .switch_bias = m.vector(op.switch_bias),
+          .read = m.vector(op.read),
+          .read_bias = m.vector(op.read_bias),
+          .out = out,
+          .bank = bank,
+          .streams_out = ids(m, op.streams_out),
+          .position = m.position(),
+          .first_row = u32(m.first_row),
+          .d = u32(m.width(op.v)),
+          .n_banks = u32(op.n_banks(m.tables())),
+          .eps = op.eps,
+          .hooks = hooks_of(op.hooks, m)};
+}
+
+SwapCollapseParams collapse_params(const SwapCollapse& op, const Machine& m) {
+  return {.v = m.value(op.v),
+          .ram = m.value(op.ram),
+          .streams = ids(m, op.streams),
+          .residual = m.value(op.residual),
+          .norm = m.vector(op.norm),
+          .w = m.vector(op.w),
+          .bias = m.vector(op.bias),
+          .out = m.value(op.out),
+          .position = m.position(),
+          .first_row = u32(m.first_row),
+          .d = u32(m.width(op.v)),
+          .eps = op.eps,
+          .hooks = hooks_of(op.hooks, m)};
+}
+
+namespace {
 
 void launch_wide(const Banks& b, Machine& m, const BankGemvParams& params) {
   const ExpertShape shape = b.gate_up(m.tables());
@@ -147,24 +181,6 @@ void run_large(const Banks& b, Machine& m, const BankStep& s) {
   launch_add(m.queue, {.a = s.x, .b = s.out, .out = s.out, .n = n, .b_width = n});
 }
 
-SwapHookParams hooks_of(const SwapHooks& hooks, const Machine& m) {
-  SwapHookParams p{.column = u32(hooks.column), .margin_column = u32(hooks.margin_column)};
-  if (hooks.forced) {
-    const Shape& shape = m.tables()[hooks.forced].shape;
-    p.forced = m.vector(hooks.forced);
-    p.n_forced = u32(shape.rows());
-    p.forced_stride = u32(shape.cols());
-  }
-  if (hooks.trace) {
-    p.trace = reinterpret_cast<float*>(m.cache(hooks.trace));
-    p.trace_stride = u32(m.tables()[hooks.trace].width);
-  }
-  return p;
-}
-
-int32_t* ids(const Machine& m, ValueId id) { return id ? reinterpret_cast<int32_t*>(m.value(id)) : nullptr; }
-const float* optional(const Machine& m, ValueId id) { return id ? m.value(id) : nullptr; }
-
 void plan_route(const SwapRoute& op, Planner& p) {
   for (const WeightId w :
        {op.norm, op.router, op.router_bias, op.switches, op.switch_bias, op.read, op.read_bias, op.hooks.forced})
@@ -174,29 +190,6 @@ void plan_route(const SwapRoute& op, Planner& p) {
 bool routes(const SwapRoute& op, const Tables& t) {
   return op.n_banks(t) <= kMaxSwapBanks && decodes(op.norm, t) && decodes(op.router_bias, t) &&
          decodes(op.switch_bias, t) && decodes(op.read_bias, t);
-}
-
-SwapRouteParams route_params(const SwapRoute& op, const Machine& m, float* out, int32_t* bank) {
-  return {.v = m.value(op.v),
-          .ram = optional(m, op.ram),
-          .streams = ids(m, op.streams),
-          .first = op.first,
-          .norm = m.vector(op.norm),
-          .router = m.vector(op.router),
-          .router_bias = m.vector(op.router_bias),
-          .switches = m.vector(op.switches),
-          .switch_bias = m.vector(op.switch_bias),
-          .read = m.vector(op.read),
-          .read_bias = m.vector(op.read_bias),
-          .out = out,
-          .bank = bank,
-          .streams_out = ids(m, op.streams_out),
-          .position = m.position(),
-          .first_row = u32(m.first_row),
-          .d = u32(m.width(op.v)),
-          .n_banks = u32(op.n_banks(m.tables())),
-          .eps = op.eps,
-          .hooks = hooks_of(op.hooks, m)};
 }
 
 // Row r of the step.
@@ -217,7 +210,7 @@ void run_small_event(const SwapEvent& op, Machine& m, const SwapRouteParams& rou
   for (uint64_t k = 0; k < op.k_ffn; ++k) {
     const bool is_last = k + 1 == op.k_ffn;
     s.out = is_last ? out : scratch<float>(m, k % 2 == 0 ? kExpertDown : kExpertNormed);
-    BankGemvParams wide = wide_params(banks, m, s), narrow = narrow_params(banks, m, s);
+    BankGemvParams wide = bank_gate_up_params(banks, m, s), narrow = bank_down_params(banks, m, s);
     wide.known = k == 0 ? BankKnown::kInside : BankKnown::kEarly;
     wide.keeps_bank = narrow.keeps_bank = !is_last;
     if (k == 0) wide.route = route;
@@ -293,22 +286,7 @@ bool supports(const SwapCollapse& op, const Tables& t) { return decodes(op.norm,
 void plan(const SwapCollapse& op, Planner& p) {
   for (const WeightId w : {op.norm, op.w, op.bias, op.hooks.forced}) p.vector(w);
 }
-void run(const SwapCollapse& op, Machine& m) {
-  launch_swap_collapse(m.queue, u32(m.n_tokens),
-                       {.v = m.value(op.v),
-                        .ram = m.value(op.ram),
-                        .streams = ids(m, op.streams),
-                        .residual = m.value(op.residual),
-                        .norm = m.vector(op.norm),
-                        .w = m.vector(op.w),
-                        .bias = m.vector(op.bias),
-                        .out = m.value(op.out),
-                        .position = m.position(),
-                        .first_row = u32(m.first_row),
-                        .d = u32(m.width(op.v)),
-                        .eps = op.eps,
-                        .hooks = hooks_of(op.hooks, m)});
-}
+void run(const SwapCollapse& op, Machine& m) { launch_swap_collapse(m.queue, u32(m.n_tokens), collapse_params(op, m)); }
 
 bool supports(const BankFfn& op, const Tables& t) { return Banks(op).supported(t); }
 void plan(const BankFfn& op, Planner& p) { Banks(op).plan(p, p.max_rows(op.x)); }
@@ -323,8 +301,8 @@ void run(const BankFfn& op, Machine& m) {
   for (uint32_t r = 0; r < s.rows; ++r) {
     const uint64_t at = r * m.width(op.x);
     const BankStep row{.x = s.x + at, .bank = s.bank + r, .out = s.out + at, .rows = 1};
-    launch_wide(banks, m, wide_params(banks, m, row));
-    launch_narrow(banks, m, narrow_params(banks, m, row));
+    launch_wide(banks, m, bank_gate_up_params(banks, m, row));
+    launch_narrow(banks, m, bank_down_params(banks, m, row));
   }
 }
 

@@ -11,9 +11,19 @@
 
 namespace stretto::cuda {
 
-template <uint32_t kWarps>
+// The threads of a kernel's block.
+template <uint32_t kN>
+struct BlockTeam {
+  static constexpr uint32_t kWarps = kN;
+  __device__ __forceinline__ static void sync() { __syncthreads(); }
+  __device__ __forceinline__ static bool sync_or(bool value) { return __syncthreads_or(value); }
+};
+
+// `Team` are the threads that do it, from thread 0 on, and how they meet.
+template <class Team>
 class SharedDots {
  public:
+  static constexpr uint32_t kWarps = Team::kWarps;
   static constexpr uint32_t kRows = 12, kSlots = 16;  // of registers, and of sums that are joined
   struct Sums {
     float of[kWarps][kSlots], squares[kWarps];
@@ -29,10 +39,10 @@ class SharedDots {
     }
   }
 
-  // `first` is what the thread has of x at 4 t. put(k, dot) by one thread for every row; the block must synchronise
-  // before it reads what that leaves.
-  template <class RowAt, class Put>
-  __device__ __forceinline__ void finish(float4 first, const float* x, const RowAt& row_at, uint32_t n_rows,
+  // `first` is what the thread has of x at 4 t; x_at(i) are elements i .. i + 3. put(k, dot) by one thread for every
+  // row; the team must meet before it reads what that leaves.
+  template <class XAt, class RowAt, class Put>
+  __device__ __forceinline__ void finish(float4 first, const XAt& x_at, const RowAt& row_at, uint32_t n_rows,
                                          const float* norm, uint32_t d, float eps, Sums& shared, const Put& put) {
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     for (uint32_t base = 0; base < n_rows; base += kRows) {
@@ -41,7 +51,7 @@ class SharedDots {
 #pragma unroll
       for (uint32_t k = 0; k < kRows; ++k) dot[k] = dot4(w_[k], first);
       for (uint32_t i = 4 * (threadIdx.x + 32 * kWarps); i < d; i += 4 * 32 * kWarps) {
-        const float4 y = load4<false>(x, i, d);
+        const float4 y = x_at(i);
         load<false>(row_at, base, n_rows, i, norm, d);
         squares += square4(y);
 #pragma unroll
@@ -49,10 +59,10 @@ class SharedDots {
       }
       squares = warp_sum(squares);
       const float own = sum_of_row(dot, lane);
-      if (base > 0) __syncthreads();  // the sums before are used
+      if (base > 0) Team::sync();  // the sums before are used
       if (lane % 2 == 0) shared.of[warp][lane / 2] = own;
       if (lane == 0) shared.squares[warp] = squares;
-      __syncthreads();
+      Team::sync();
       const uint32_t k = threadIdx.x;
       if (k >= kRows || base + k >= n_rows) continue;
       float sum = 0, total = 0;

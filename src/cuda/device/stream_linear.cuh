@@ -8,6 +8,7 @@
 #include "cuda/device/quantize.cuh"
 #include "cuda/device/stream_grid.cuh"
 #include "cuda/device/stream_ring.cuh"
+#include "ops/swap_streams.h"
 
 namespace stretto::cuda {
 
@@ -19,11 +20,21 @@ struct StreamLoop {
   uint32_t token, phase, arrived;
 };
 
+// A block's view of the memory of the running swap layer: rows lie where the events that wrote them have left them, or
+// in the state of the token before; nullptr: zeros.
+struct StreamMemory {
+  const float* row[kStreams];
+  int32_t field[kStreamFields];
+  uint32_t n_routed;  // events of the launch
+  StreamDecision decision;
+};
+
 // Shared memory with a size known when compiled: what the phases hand on to each other. Phases are functions of their
 // own, and registers that live across calls would be spilled to memory that the rings push out of the first-level
 // cache.
 struct StreamBlock {
   StreamPhase phase[2];  // the running one and the next
+  StreamMemory memory;
   StreamParams params;
   float scratch[32];
   unsigned long long best[kStreamWarps];
@@ -82,9 +93,16 @@ __device__ __forceinline__ void load_stream_input(const StreamLinear& p, const S
   for (uint32_t first = 4 * threadIdx.x; first < in.padded; first += kAtOnce * kStride) {
     float4 x[kAtOnce] = {};
     const uint32_t n = first < p.n_in ? (p.n_in - first + kStride - 1) / kStride : 0;
+    if (p.x == nullptr) {  // the thread has put it there itself, as valid
+      const auto* const kept = reinterpret_cast<const float*>(shared + the_block().params.at.work + p.sums);
 #pragma unroll
-    for (uint32_t j = 0; j < kAtOnce; ++j)
-      if (j < n) load_now(x[j], reinterpret_cast<const float4*>(p.x + first + j * kStride));
+      for (uint32_t j = 0; j < kAtOnce; ++j)
+        if (j < n) x[j] = *reinterpret_cast<const float4*>(kept + first + j * kStride);
+    } else {
+#pragma unroll
+      for (uint32_t j = 0; j < kAtOnce; ++j)
+        if (j < n) load_now(x[j], reinterpret_cast<const float4*>(p.x + first + j * kStride));
+    }
 #pragma unroll
     for (uint32_t j = 0; j < kAtOnce; ++j) {
       const uint32_t i = first + j * kStride;

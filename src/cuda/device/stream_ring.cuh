@@ -55,6 +55,27 @@ struct StreamReader {
   }
 };
 
+// What routing leaves for the feeder of its block: how many events of the launch are routed, and the bank of the last.
+// The one word has no second writer: an event is routed when the block's stages of the one before have been used up.
+struct StreamDecision {
+  unsigned long long word;
+
+  __device__ __forceinline__ void put(uint32_t n, uint32_t bank) {
+    random_delay();
+    asm volatile("st.release.cta.shared.b64 [%0], %1;" ::"r"(shared_address(&word)),
+                 "l"(static_cast<unsigned long long>(n) << 32 | bank)
+                 : "memory");
+  }
+  // The bank of event number n, where this block has stages of it.
+  __device__ __forceinline__ uint32_t await(uint32_t n, const volatile bool* stop) const {
+    unsigned long long now;
+    do {
+      asm volatile("ld.acquire.cta.shared.b64 %0, [%1];" : "=l"(now) : "r"(shared_address(&word)) : "memory");
+    } while (static_cast<int32_t>(static_cast<uint32_t>(now >> 32) - n) < 0 && !*stop);
+    return __shfl_sync(0xffffffffu, static_cast<uint32_t>(now), 0);
+  }
+};
+
 class StreamFeeder {
  public:
   // Before the block's first barrier.
@@ -68,9 +89,9 @@ class StreamFeeder {
   }
 
   // Until the tape is at its end or `stop` is set; then what is on its way has arrived.
-  __device__ void run(const volatile bool* stop) {
+  __device__ void run(const volatile bool* stop, const StreamDecision& decision) {
     ahead_ = p_.segments[0];
-    while (!*stop && advance()) {
+    while (!*stop && advance(stop, decision)) {
       while (!*stop && next_ < n_) issue();
     }
     for (uint32_t i = lane_; i < min(n_issued_, p_.at.n_stages); i += 32) {
@@ -139,7 +160,7 @@ class StreamFeeder {
   }
 
   // To the next segment; false at the end of the tape. The one behind it is fetched now, long before it is needed.
-  __device__ __forceinline__ bool advance() {
+  __device__ __forceinline__ bool advance(const volatile bool* stop, const StreamDecision& decision) {
     if (tokens_left_ == 0) return false;
     const StreamShare share(ahead_);
     next_ = 0;
@@ -150,6 +171,11 @@ class StreamFeeder {
     last_units_ = group_units_ - (parts_ - 1) * units_per_stage_;
     unit_bytes_ = ahead_.unit_bytes;
     source_ = ahead_.weights + uint64_t{share.first_group} * group_units_ * unit_bytes_;
+    if (ahead_.bank_bytes != 0) {
+      if (ahead_.routed) bank_ = decision.await(++n_routed_, stop);
+      source_ += bank_ * ahead_.bank_bytes;
+    }
+    policy_ = ahead_.keeps_bank ? read_again_policy() : read_once_policy();
     if (++segment_ == p_.n_segments) {
       segment_ = 0;
       --tokens_left_;
@@ -162,6 +188,7 @@ class StreamFeeder {
   uint32_t tokens_left_, lane_;
   uint64_t policy_;
   uint32_t place_ = 0, round_ = 0, n_issued_ = 0, segment_ = 0;
+  uint32_t n_routed_ = 0, bank_ = 0;  // events that the feeder has come to, and the bank of the last
   // The running segment: stages issued and in all, and how a group is divided.
   uint32_t next_ = 0, n_ = 0, parts_ = 1, group_units_ = 0, units_per_stage_ = 0, last_units_ = 0, unit_bytes_ = 0;
   const uint8_t* source_ = nullptr;

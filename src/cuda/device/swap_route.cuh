@@ -1,5 +1,7 @@
 // Routing of one row by one block, in pieces that the routing kernel and the first product of an event share.
 //
+// The persistent stream does the same with rows that it finds elsewhere (device/stream_swap.cuh).
+//
 //   fetch()    before the wait: rows of router, switches and read gate
 //   decide()   behind it: logits, decision, the network; the same in every thread
 //   for_each() the vector after its read, four elements at a time
@@ -45,12 +47,11 @@ __device__ __forceinline__ uint32_t map_of(const int32_t* streams) {
   return static_cast<uint32_t>(streams[0]) ^ kStreamOrder;
 }
 
-constexpr uint32_t kRouteWarps = 8;
-
 // What a block that routes shares.
+template <class Team>
 struct SwapRouteShared {
   float logits[kMaxSwapBanks + kSwitches + 1];
-  SharedDots<kRouteWarps>::Sums sums;
+  typename SharedDots<Team>::Sums sums;
 };
 
 // The rows of weights and biases of an event's logits: banks, switches, read gate.
@@ -69,9 +70,51 @@ struct SwapRouteRows {
   }
 };
 
+constexpr uint32_t kRouteWarps = 8;
+
+// A row of a step where kernels have it: in device memory.
+class SwapRow {
+ public:
+  using Team = BlockTeam<kRouteWarps>;
+  __device__ __forceinline__ SwapRow(const SwapRouteParams& p, uint32_t row) : p_(p), row_(row) {}
+
+  // Elements i .. i + 3 of the vector and of the four rows of memory: all loads before the first use.
+  __device__ __forceinline__ void load(uint32_t i, float4& of_v, float4 (&of_ram)[kStreams]) const {
+    of_v = v(i);
+#pragma unroll
+    for (uint32_t s = 0; s < kStreams; ++s) of_ram[s] = load4<false>(ram_row(s), i, p_.ram != nullptr ? p_.d : 0);
+  }
+  __device__ __forceinline__ float4 v(uint32_t i) const { return load4<false>(p_.v + uint64_t{row_} * p_.d, i, p_.d); }
+  __device__ __forceinline__ float4 ram(uint32_t s, uint32_t i) const {
+    return p_.ram != nullptr ? load4<false>(ram_row(s), i, p_.d) : make_float4(0, 0, 0, 0);
+  }
+  __device__ __forceinline__ bool has_ram() const { return p_.ram != nullptr; }
+  __device__ __forceinline__ uint32_t position() const {
+    return static_cast<uint32_t>(*p_.position) + p_.first_row + row_;
+  }
+  __device__ __forceinline__ int32_t field(uint32_t f) const {
+    return p_.streams != nullptr ? p_.streams[uint64_t{row_} * kStreamFields + f] : 0;
+  }
+  // By the thread that records.
+  __device__ __forceinline__ void put_field(uint32_t f, int32_t value) const {
+    p_.streams_out[uint64_t{row_} * kStreamFields + f] = value;
+  }
+  __device__ __forceinline__ void put_bank(uint32_t bank) const { p_.bank[row_] = static_cast<int32_t>(bank); }
+
+ private:
+  __device__ __forceinline__ const float* ram_row(uint32_t s) const {
+    return p_.ram + (uint64_t{row_} * kStreams + s) * p_.d;
+  }
+  const SwapRouteParams& p_;
+  const uint32_t row_;
+};
+
+template <class Row>
 class SwapRouteBlock {
  public:
-  __device__ __forceinline__ SwapRouteBlock(const SwapRouteParams& p, uint32_t row, SwapRouteShared& shared)
+  using Team = typename Row::Team;
+  using Shared = SwapRouteShared<Team>;
+  __device__ __forceinline__ SwapRouteBlock(const SwapRouteParams& p, const Row& row, Shared& shared)
       : p_(p), row_(row), shared_(shared) {}
 
   __device__ __forceinline__ void fetch() {
@@ -82,22 +125,18 @@ class SwapRouteBlock {
 
   // One thread of the block that `records` writes bank, streams and the trace.
   __device__ __forceinline__ void decide(bool records) {
-    const float* const v = p_.v + uint64_t{row_} * p_.d;
-    const uint32_t i = 4 * threadIdx.x;
-    early_v_ = load4<false>(v, i, p_.d);
-#pragma unroll
-    for (uint32_t s = 0; s < kStreams; ++s) early_[s] = load4<false>(ram_row(s), i, p_.ram != nullptr ? p_.d : 0);
+    row_.load(4 * threadIdx.x, early_v_, early_);
     int32_t before[kStreamFields];
 #pragma unroll
-    for (uint32_t f = 0; f < kStreamFields; ++f)
-      before[f] = p_.streams != nullptr ? p_.streams[uint64_t{row_} * kStreamFields + f] : 0;
+    for (uint32_t f = 0; f < kStreamFields; ++f) before[f] = row_.field(f);
     const SwapRouteRows rows{p_};
     float* const logits = shared_.logits;
-    dots_.finish(early_v_, v, rows, rows.n(), p_.norm, p_.d, p_.eps, shared_.sums,
-                 [rows, logits, bias = bias_](uint32_t k, float dot) {
-                   logits[k] = dot + (k == threadIdx.x ? bias : rows.bias(k));
-                 });
-    __syncthreads();
+    dots_.finish(
+        early_v_, [this](uint32_t i) { return row_.v(i); }, rows, rows.n(), p_.norm, p_.d, p_.eps, shared_.sums,
+        [rows, logits, bias = bias_](uint32_t k, float dot) {
+          logits[k] = dot + (k == threadIdx.x ? bias : rows.bias(k));
+        });
+    Team::sync();
     const LargestLogit bank = largest_logit(logits, p_.n_banks);
     uint32_t switches = 0;
     float margin = bank.lead;
@@ -109,17 +148,15 @@ class SwapRouteBlock {
     }
     records_ = records && threadIdx.x == 0;
     uint32_t decision = bank.index << kSwitches | switches;
-    if (p_.hooks.forced != nullptr || p_.hooks.trace != nullptr) {
-      const uint32_t position = static_cast<uint32_t>(*p_.position) + p_.first_row + row_;
-      decision = hooked_decision(p_.hooks, position, decision, margin, records_);
-    }
+    if (p_.hooks.forced != nullptr || p_.hooks.trace != nullptr)
+      decision = hooked_decision(p_.hooks, row_.position(), decision, margin, records_);
     const uint32_t old_map = map_of(before), map = benes(old_map, decision & 63);
     bank_ = decision >> kSwitches;
     target_ = stream_row(map, 0);
     int ram_exponent = 0, v_exponent = 0;
 #pragma unroll
     for (uint32_t s = 0; s < kStreams; ++s) {
-      ram_exponent |= before[1 + s] & (p_.ram != nullptr && s == target_ ? -1 : 0);
+      ram_exponent |= before[1 + s] & (row_.has_ram() && s == target_ ? -1 : 0);
       v_exponent |= before[1 + s] & (!p_.first && s == stream_row(old_map, 0) ? -1 : 0);
     }
     exponent_ = max(v_exponent, ram_exponent);
@@ -127,50 +164,42 @@ class SwapRouteBlock {
     v_factor_ = ldexpf(1, v_exponent - exponent_);
     ram_factor_ = ldexpf(gate, ram_exponent - exponent_);
     if (!records_) return;
-    p_.bank[row_] = static_cast<int32_t>(bank_);
-    int32_t* const after = p_.streams_out + uint64_t{row_} * kStreamFields;
-    after[0] = static_cast<int32_t>(map ^ kStreamOrder);
+    row_.put_bank(bank_);
+    row_.put_field(0, static_cast<int32_t>(map ^ kStreamOrder));
 #pragma unroll
-    for (uint32_t s = 0; s < kStreams; ++s) after[1 + s] = s == target_ ? exponent_ : before[1 + s];
+    for (uint32_t s = 0; s < kStreams; ++s) row_.put_field(1 + s, s == target_ ? exponent_ : before[1 + s]);
   }
 
   __device__ __forceinline__ uint32_t bank() const { return bank_; }
   __device__ __forceinline__ uint32_t target() const { return target_; }
 
-  // f(i, elements i .. i + 3 of the vector, zeros beyond) for i < n by all threads of the block, whole warps; at times
+  // f(i, elements i .. i + 3 of the vector, zeros beyond) for i < n by all threads of the team, whole warps; at times
   // twice, and what the last call has is right. `scratch` is shared memory for 32 floats.
   template <class F>
   __device__ __forceinline__ void for_each(uint32_t n, float* scratch, const F& f) {
     bool outgrown = exponent_ != 0;
-    for (uint32_t i = 4 * threadIdx.x; i < n; i += 4 * blockDim.x) {
+    for (uint32_t i = 4 * threadIdx.x; i < n; i += kStride) {
       const float4 v = value4(i);
       outgrown |= top4(v) >= kLimit;
       f(i, v);
     }
-    if (!__syncthreads_or(outgrown)) return;
+    if (!Team::sync_or(outgrown)) return;
     const float scale = rescale(scratch);
-    for (uint32_t i = 4 * threadIdx.x; i < n; i += 4 * blockDim.x) {
+    for (uint32_t i = 4 * threadIdx.x; i < n; i += kStride) {
       const float4 v = value4(i);
       f(i, make_float4(v.x * scale, v.y * scale, v.z * scale, v.w * scale));
     }
   }
 
-  // Stream row `s` of the step's row as it was.
-  __device__ __forceinline__ float4 ram4(uint32_t s, uint32_t i) const {
-    return p_.ram != nullptr ? load4<false>(ram_row(s), i, p_.d) : make_float4(0, 0, 0, 0);
-  }
-
  private:
+  static constexpr uint32_t kStride = 4 * 32 * Team::kWarps;
   static constexpr float kLimit = static_cast<float>(uint64_t{1} << kRowBits);
 
-  __device__ __forceinline__ const float* ram_row(uint32_t s) const {
-    return p_.ram + (uint64_t{row_} * kStreams + s) * p_.d;
-  }
   __device__ __forceinline__ static float top4(float4 v) {
     return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
   }
   __device__ __forceinline__ float4 value4(uint32_t i) const {
-    if (i != 4 * threadIdx.x) return joined(load4<false>(p_.v + uint64_t{row_} * p_.d, i, p_.d), ram4(target_, i));
+    if (i != 4 * threadIdx.x) return joined(row_.v(i), row_.ram(target_, i));
     uint4 r = make_uint4(0, 0, 0, 0);  // of bits, lest the compiler chooses among addresses and keeps all in memory
 #pragma unroll
     for (uint32_t s = 0; s < kStreams; ++s) {
@@ -191,26 +220,26 @@ class SwapRouteBlock {
   // What the vector is scaled with so that its largest element has its place, and the exponent's new value.
   __device__ __forceinline__ float rescale(float* scratch) {
     float top = 0;
-    for (uint32_t i = 4 * threadIdx.x; i < p_.d; i += 4 * blockDim.x) top = fmaxf(top, top4(value4(i)));
+    for (uint32_t i = 4 * threadIdx.x; i < p_.d; i += kStride) top = fmaxf(top, top4(value4(i)));
     top = warp_max(top);
     if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = top;
-    __syncthreads();
-    top = warp_max(threadIdx.x % 32 < blockDim.x / 32 ? scratch[threadIdx.x % 32] : 0);
-    __syncthreads();
+    Team::sync();
+    top = warp_max(threadIdx.x % 32 < Team::kWarps ? scratch[threadIdx.x % 32] : 0);
+    Team::sync();
     if (top == 0) exponent_ = 0;
     if (top == 0 || !isfinite(top)) return store_exponent(0);
     return store_exponent(max(ilogbf(top) - (kRowBits - 1), -exponent_));
   }
   __device__ __forceinline__ float store_exponent(int shift) {
     exponent_ += shift;
-    if (records_) p_.streams_out[uint64_t{row_} * kStreamFields + 1 + target_] = exponent_;
+    if (records_) row_.put_field(1 + target_, exponent_);
     return ldexpf(1, -shift);
   }
 
   const SwapRouteParams& p_;
-  const uint32_t row_;
-  SwapRouteShared& shared_;
-  SharedDots<kRouteWarps> dots_;
+  const Row row_;
+  Shared& shared_;
+  SharedDots<Team> dots_;
   float bias_ = 0;  // of logit threadIdx.x
   float4 early_[kStreams], early_v_;
   float v_factor_ = 1, ram_factor_ = 0;
