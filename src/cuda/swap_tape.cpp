@@ -11,13 +11,16 @@ namespace {
 
 uint32_t u32(uint64_t v) { return static_cast<uint32_t>(v); }
 
-// One product of the event's bank.
-void add_bank_product(const ExpertShape& shape, const GemvParams& params, bool routed, bool keeps_bank, StreamTape& t) {
+// One product of the event's bank, in step k of its FFN. All steps divide the bank alike: what a multiprocessor reads
+// again has come to its own half of the second-level cache.
+void add_bank_product(const ExpertShape& shape, const GemvParams& params, uint64_t k, uint64_t k_ffn, StreamTape& t) {
+  const uint32_t offset = k == 0 ? t.offset : t.segments[t.segments.size() - 2].offset;
   t.add_product(bank_shape(shape), params, false);
   for (StreamSegment* s : {&t.segments.back(), &t.phases.back().linear.product[0].segment}) {
-    s->routed = routed;
-    s->keeps_bank = keeps_bank;
+    s->routed = k == 0 && params.gate_up;
+    s->keeps_bank = k + 1 < k_ffn;
     s->bank_bytes = shape.expert_bytes();
+    s->offset = offset;
   }
 }
 
@@ -90,8 +93,8 @@ void tape(const SwapEvent& op, const Machine& m, StreamTape& t) {
     up.part[0].out = hidden;
     down.x = hidden;
     down.residual = residual;
-    add_bank_product(wide, up, k == 0, !is_last, t);
-    add_bank_product(narrow, down, false, !is_last, t);
+    add_bank_product(wide, up, k, op.k_ffn, t);
+    add_bank_product(narrow, down, k, op.k_ffn, t);
     residual = x = step.out;
   }
   const StreamLinear& first_product = t.phases[at + 1].linear;

@@ -199,7 +199,6 @@ TEST(CudaStreamSwap, LaunchAfterLaunch) {
       cuda::Choices choices;
       choices.stream = choice;
       executable.choose(choices);
-      ASSERT_EQ(executable.stream_runner()->problem(), "");
     };
     const uint32_t n_phases = executable.stream_runner()->n_phases();
     for (uint32_t n = 1; n <= n_phases; ++n) {
@@ -208,6 +207,7 @@ TEST(CudaStreamSwap, LaunchAfterLaunch) {
     }
     for (const uint32_t ring_bytes : {72'000, 100'000, 999'999}) {
       with({.ring_bytes = ring_bytes});
+      ASSERT_EQ(executable.stream_runner()->problem(), "");
       EXPECT_EQ(stream.greedy(64), wanted) << name << " ring " << ring_bytes;
     }
     with({});
@@ -239,6 +239,25 @@ TEST(CudaStreamSwap, WaitsInVainEndInAnErrorThatNamesThePhase) {
     runner.choose({});
     EXPECT_EQ(stream.greedy(20), wanted);
     stream.executable->stop_decode();
+  }
+}
+
+// A few tokens, for the sanitizers too.
+TEST(CudaStreamSwap, ClocksCoverEveryPhase) {
+  SKIP_WITHOUT_DEVICE();
+  for (const std::string name : {kModels[1], kModels[2]}) {
+    Running stream(name, DecodePath::kStream, 16);
+    cuda::StreamRunner& runner = *stream.cuda().stream_runner();
+    runner.measure(true);
+    stream.greedy(3);
+    const std::vector<cuda::StreamTime> times = runner.times();
+    const size_t n_sm = times.size() / runner.n_phases();
+    ASSERT_EQ(times.size(), n_sm * runner.n_phases());
+    for (size_t phase = 0; phase < runner.n_phases(); ++phase)
+      EXPECT_TRUE(std::any_of(times.begin() + static_cast<int64_t>(phase * n_sm),
+                              times.begin() + static_cast<int64_t>((phase + 1) * n_sm),
+                              [](const cuda::StreamTime& t) { return t.work_ns > 0; }))
+          << name << " phase " << phase;
   }
 }
 
