@@ -93,6 +93,12 @@ struct StreamState {
   uint32_t d = 0;
 };
 
+// Weights that a later phase of the layer reads, whole in every block.
+struct StreamAhead {
+  const float* at = nullptr;
+  uint32_t n = 0;
+};
+
 enum class StreamKind : uint32_t { kEmbed, kLinear, kAttention, kNormRow, kRoute, kCollapse, kState };
 struct alignas(16) StreamPhase {
   StreamKind kind = StreamKind::kEmbed;
@@ -106,6 +112,7 @@ struct alignas(16) StreamPhase {
   StreamRoute route;
   StreamCollapse collapse;
   StreamState state;
+  StreamAhead ahead[4] = {};  // fetched into the second-level cache by kNormRow and kRoute
 };
 
 // Cycles that a block spent in a phase; thread 0's view.

@@ -3,6 +3,8 @@
 // An event is 1 + 2 k_ffn phases: its routing, then gate and up, and down, of each step. Only the first segment of an
 // event waits for a decision of the device. The rows of memory are the results of the events that wrote them, so every
 // event has a result of its own, and its inner vectors too: nothing of a token is written twice.
+#include <algorithm>
+
 #include "cuda/ops.h"
 #include "cuda/swap_banks.h"
 
@@ -11,17 +13,25 @@ namespace {
 
 uint32_t u32(uint64_t v) { return static_cast<uint32_t>(v); }
 
-// One product of the event's bank, in step k of its FFN. All steps divide the bank alike: what a multiprocessor reads
-// again has come to its own half of the second-level cache.
+// One product of the event's bank, in step k of its FFN.
 void add_bank_product(const ExpertShape& shape, const GemvParams& params, uint64_t k, uint64_t k_ffn, StreamTape& t) {
-  const uint32_t offset = k == 0 ? t.offset : t.segments[t.segments.size() - 2].offset;
   t.add_product(bank_shape(shape), params, false);
   for (StreamSegment* s : {&t.segments.back(), &t.phases.back().linear.product[0].segment}) {
     s->routed = k == 0 && params.gate_up;
     s->keeps_bank = k + 1 < k_ffn;
     s->bank_bytes = shape.expert_bytes();
-    s->offset = offset;
   }
+}
+
+// What the next phase that decides reads of weights, fetched into the second-level cache by the one in front of it in
+// the layer: out of memory it would come later than the vector that the phase waits for.
+void fetch_ahead(StreamTape& t, std::initializer_list<StreamAhead> rows) {
+  const auto last = std::find_if(t.phases.rbegin(), t.phases.rend(), [](const StreamPhase& phase) {
+    return phase.kind == StreamKind::kRoute || phase.kind == StreamKind::kNormRow;
+  });
+  if (last == t.phases.rend()) return;
+  CHECK(rows.size() <= std::size(last->ahead));
+  std::copy(rows.begin(), rows.end(), last->ahead);
 }
 
 // The memory that an event finds: the layer's, or what a state holds, or none.
@@ -81,6 +91,11 @@ void tape(const SwapEvent& op, const Machine& m, StreamTape& t) {
                     .result = m.value(op.out)};
   route.op.ram = first && op.route.ram ? memory.ram_state : nullptr;
   route.op.streams = first && op.route.streams ? memory.streams_state : nullptr;
+  const auto columns = u32(d);
+  fetch_ahead(t, {{route.op.router, route.op.n_banks * columns},
+                  {route.op.switches, u32(kSwitches) * columns},
+                  {route.op.read, columns},
+                  {route.op.norm, columns}});
   const size_t at = t.phases.size();
   t.add(StreamKind::kRoute);
   const float* x = nullptr;  // what the routing has left in shared memory
@@ -112,7 +127,9 @@ void tape(const SwapCollapse& op, const Machine& m, StreamTape& t) {
     t.problem = std::string(SwapCollapse::kName);
     return;
   }
-  t.add(StreamKind::kCollapse).collapse.op = collapse_params(op, m);
+  const SwapCollapseParams params = collapse_params(op, m);
+  fetch_ahead(t, {{params.w, u32(kStreams) * params.d}, {params.norm, params.d}});
+  t.add(StreamKind::kCollapse).collapse.op = params;
 }
 
 }  // namespace stretto::cuda

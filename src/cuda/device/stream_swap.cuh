@@ -58,6 +58,16 @@ __device__ __forceinline__ float4 flagged(float4 v, uint32_t bit) {
   return make_float4(flagged(v.x, bit), flagged(v.y, bit), flagged(v.z, bit), flagged(v.w, bit));
 }
 
+// Each line by one thread of the grid, neighbours by different multiprocessors.
+__device__ __forceinline__ void fetch_ahead(const StreamPhase& phase) {
+  constexpr uint32_t kLine = 32;  // floats
+#pragma unroll
+  for (const StreamAhead& rows : phase.ahead)
+    for (uint32_t i = kLine * (threadIdx.x * gridDim.x + blockIdx.x); i < rows.n;
+         i += kLine * kStreamThreads * gridDim.x)
+      asm volatile("prefetch.global.L2 [%0];" ::"l"(rows.at + i));
+}
+
 // As SwapRow of device/swap_route.cuh.
 class StreamRow {
  public:
@@ -139,6 +149,7 @@ __device__ __noinline__ void run_route(const StreamTurn turn, uint32_t position)
   sync_block();
   laps.lap(&StreamClock::work);
   if (threadIdx.x == 0) block.memory.row[route.target()] = p.result;
+  fetch_ahead(block.phase[turn.phase % 2]);
   laps.lap(&StreamClock::rest);
 }
 
@@ -163,6 +174,7 @@ __device__ __noinline__ void run_norm_row(const StreamTurn turn) {
     *reinterpret_cast<float4*>(p.out + i) =
         flagged(make_float4(v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z, v.w * factor * w.w), turn.out);
   }
+  fetch_ahead(block.phase[turn.phase % 2]);
   laps.lap(&StreamClock::work);
 }
 
