@@ -23,8 +23,8 @@ constexpr uint32_t kStaticBytes = 4096;  // at least what the kernels have besid
 
 // The input after its read, times the norm, as load_input() leaves it; the first block keeps it for the residual.
 template <class Format>
-__device__ __forceinline__ void load_routed(const GemvParams& p, const GemvInput& in, SwapRouteBlock<SwapRow>& route,
-                                            float* keep) {
+__device__ __forceinline__ void load_routed(const GemvParams& p, const GemvInput& in,
+                                            SwapRouteBlock<SwapRow<true>>& route, float* keep) {
   __shared__ float scratch[kWarps];
   float sum = 0;
   if (p.n_in % 4 == 0) asm volatile("cp.async.wait_all;" ::: "memory");
@@ -76,11 +76,11 @@ __global__ void __launch_bounds__(32 * kWarps, 2) bank_gemv_kernel(const __grid_
 template <class Format>
 __global__ void __launch_bounds__(32 * kWarps, 2) routed_gemv_kernel(const __grid_constant__ BankGemvParams b) {
   extern __shared__ __align__(128) uint8_t shared[];
-  __shared__ SwapRouteBlock<SwapRow>::Shared routing;
+  __shared__ SwapRouteBlock<SwapRow<true>>::Shared routing;
   const bool is_first = blockIdx.x == 0;
   const GemvParams& p = b.gemv;
   const GemvBlock<Format, 1> block(p, shared, blockIdx.x, gridDim.x);
-  SwapRouteBlock route(b.route, SwapRow(b.route, 0), routing);
+  SwapRouteBlock route(b.route, SwapRow<true>(b.route, 0), routing);
   route.fetch();
   stage_norm(p, block.in);
   wait_for_inputs();

@@ -24,12 +24,13 @@ __device__ __forceinline__ void store4(float* out, uint32_t i, uint32_t n, float
   if (i + 3 < n) out[i + 3] = v.w;
 }
 
+template <bool kWhole>
 __global__ void __launch_bounds__(kThreads) swap_route_kernel(const __grid_constant__ SwapRouteParams p) {
-  using Route = SwapRouteBlock<SwapRow>;
-  __shared__ Route::Shared shared;
+  using Route = SwapRouteBlock<SwapRow<kWhole>>;
+  __shared__ typename Route::Shared shared;
   __shared__ float scratch[kRouteWarps];
   trigger_dependents();
-  const SwapRow in(p, blockIdx.x);
+  const SwapRow<kWhole> in(p, blockIdx.x);
   Route route(p, in, shared);
   route.fetch();
   wait_for_inputs();
@@ -101,7 +102,8 @@ __global__ void __launch_bounds__(kThreads) state_rows_kernel(StateRowsParams p)
 }  // namespace
 
 void launch_swap_route(Queue& queue, uint32_t n_rows, const SwapRouteParams& params) {
-  launch_kernel(queue, &swap_route_kernel, dim3(n_rows), kThreads, 0, params);
+  launch_kernel(queue, params.d % 4 == 0 ? &swap_route_kernel<true> : &swap_route_kernel<false>, dim3(n_rows), kThreads,
+                0, params);
 }
 
 void launch_swap_write(Queue& queue, uint32_t n_rows, const SwapWriteParams& params) {
@@ -118,7 +120,8 @@ void launch_state_rows(Queue& queue, uint32_t n_rows, const StateRowsParams& par
 }
 
 void prepare_swap(const DeviceShape& device) {
-  prepare_kernel(&swap_route_kernel, device);
+  prepare_kernel(&swap_route_kernel<true>, device);
+  prepare_kernel(&swap_route_kernel<false>, device);
   prepare_kernel(&swap_write_kernel, device);
   prepare_kernel(&swap_collapse_kernel, device);
   prepare_kernel(&state_rows_kernel, device);

@@ -306,7 +306,10 @@ void run(const BankFfn& op, Machine& m) {
   }
 }
 
-bool supports(const SwapEvent& op, const Tables& t) { return routes(op.route, t) && Banks(op).supported(t); }
+// Other widths in pieces.
+bool supports(const SwapEvent& op, const Tables& t) {
+  return t[op.out].width % 4 == 0 && routes(op.route, t) && Banks(op).supported(t);
+}
 void plan(const SwapEvent& op, Planner& p) {
   plan_route(op.route, p);
   Banks(op).plan(p, p.max_rows(op.out));

@@ -19,12 +19,14 @@ struct BlockTeam {
   __device__ __forceinline__ static bool sync_or(bool value) { return __syncthreads_or(value); }
 };
 
-// `Team` are the threads that do it, from thread 0 on, and how they meet.
-template <class Team>
+// `Team` are the threads that do it, from thread 0 on, and how they meet. kWhole: d is a multiple of four. Loops that
+// seldom go round are not unrolled: code that lies scattered is fetched slowly.
+template <class Team, bool kWhole, uint32_t kRowsAtOnce = 12>
 class SharedDots {
  public:
   static constexpr uint32_t kWarps = Team::kWarps;
-  static constexpr uint32_t kRows = 12, kSlots = 16;  // of registers, and of sums that are joined
+  static constexpr uint32_t kRows = kRowsAtOnce, kSlots = 16;  // of registers, and of sums that are joined
+  static_assert(kRows <= kSlots);
   struct Sums {
     float of[kWarps][kSlots], squares[kWarps];
   };
@@ -32,11 +34,7 @@ class SharedDots {
   // `row_at(k)` is row k of the weights, [d].
   template <class RowAt>
   __device__ __forceinline__ void fetch(const RowAt& row_at, uint32_t n_rows, const float* norm, uint32_t d) {
-    if (d % 4 == 0) {
-      load<true>(row_at, 0, n_rows, 4 * threadIdx.x, norm, d);
-    } else {
-      load<false>(row_at, 0, n_rows, 4 * threadIdx.x, norm, d);
-    }
+    load(row_at, 0, n_rows, 4 * threadIdx.x, norm, d);
   }
 
   // `first` is what the thread has of x at 4 t; x_at(i) are elements i .. i + 3. put(k, dot) by one thread for every
@@ -45,17 +43,21 @@ class SharedDots {
   __device__ __forceinline__ void finish(float4 first, const XAt& x_at, const RowAt& row_at, uint32_t n_rows,
                                          const float* norm, uint32_t d, float eps, Sums& shared, const Put& put) {
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+#pragma unroll 1
     for (uint32_t base = 0; base < n_rows; base += kRows) {
       float squares = square4(first), dot[kSlots] = {};
-      if (base > 0) load<false>(row_at, base, n_rows, 4 * threadIdx.x, norm, d);
+      if (base > 0) load(row_at, base, n_rows, 4 * threadIdx.x, norm, d);
+      const float4 u = times(factor_, first);
 #pragma unroll
-      for (uint32_t k = 0; k < kRows; ++k) dot[k] = dot4(w_[k], first);
+      for (uint32_t k = 0; k < kRows; ++k) dot[k] = dot4(w_[k], u);
+#pragma unroll 1
       for (uint32_t i = 4 * (threadIdx.x + 32 * kWarps); i < d; i += 4 * 32 * kWarps) {
         const float4 y = x_at(i);
-        load<false>(row_at, base, n_rows, i, norm, d);
+        load(row_at, base, n_rows, i, norm, d);
         squares += square4(y);
+        const float4 u_more = times(factor_, y);
 #pragma unroll
-        for (uint32_t k = 0; k < kRows; ++k) dot[k] += dot4(w_[k], y);
+        for (uint32_t k = 0; k < kRows; ++k) dot[k] += dot4(w_[k], u_more);
       }
       squares = warp_sum(squares);
       const float own = sum_of_row(dot, lane);
@@ -83,18 +85,23 @@ class SharedDots {
     return a.x * b.x + a.y * b.y + (a.z * b.z + a.w * b.w);
   }
 
-  // Columns i .. i + 3 of rows base .. base + kRows - 1, times the norm. kWhole: d is a multiple of 4.
-  template <bool kWhole, class RowAt>
+  // Columns i .. i + 3 of rows base .. base + kRows - 1, and of the norm. Beyond the last row it is the last one again,
+  // whose sum nobody takes: twelve questions whether there is a row cost more than a load.
+  template <class RowAt>
   __device__ __forceinline__ void load(const RowAt& row_at, uint32_t base, uint32_t n_rows, uint32_t i,
                                        const float* norm, uint32_t d) {
-    const float4 factor = load4<kWhole>(norm, i, d);
 #pragma unroll
-    for (uint32_t k = 0; k < kRows; ++k) {
-      w_[k] = make_float4(0, 0, 0, 0);
-      if (base + k < n_rows) w_[k] = load4<kWhole>(row_at(base + k), i, d);
-    }
+    for (uint32_t k = 0; k < kRows; ++k) w_[k] = make_float4(0, 0, 0, 0);
+    factor_ = make_float4(0, 0, 0, 0);
+    if (i >= d) return;
+    factor_ = four<kWhole>(norm, i, d);
 #pragma unroll
-    for (uint32_t k = 0; k < kRows; ++k) w_[k] = times(w_[k], factor);
+    for (uint32_t k = 0; k < kRows; ++k) w_[k] = four<kWhole>(row_at(min(base + k, n_rows - 1)), i, d);
+  }
+  template <bool kVector>
+  __device__ __forceinline__ static float4 four(const float* row, uint32_t i, uint32_t d) {
+    if constexpr (kVector) return *reinterpret_cast<const float4*>(row + i);
+    return load4<false>(row, i, d);
   }
 
   // The sum over the lanes of slot lane / 2: half of the slots stay with each half of the lanes, four times.
@@ -113,7 +120,7 @@ class SharedDots {
     }
   }
 
-  float4 w_[kRows];
+  float4 w_[kRows], factor_;
 };
 
 }  // namespace stretto::cuda

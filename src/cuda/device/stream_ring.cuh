@@ -55,24 +55,30 @@ struct StreamReader {
   }
 };
 
-// What routing leaves for the feeder of its block: how many events of the launch are routed, and the bank of the last.
-// The one word has no second writer: an event is routed when the block's stages of the one before have been used up.
+// What routing leaves for the feeder of its block: how many events of the launch are routed (modulo 2^22), and the bank
+// of the last. The one word has no second writer: an event is routed when the block's stages of the one before have
+// been used up. Atomics, whose order racecheck knows.
 struct StreamDecision {
-  unsigned long long word;
+  static constexpr uint32_t kBankBits = 10;
+  uint32_t word;
 
   __device__ __forceinline__ void put(uint32_t n, uint32_t bank) {
+    static_assert(kMaxSwapBanks <= 1U << kBankBits);
     random_delay();
-    asm volatile("st.release.cta.shared.b64 [%0], %1;" ::"r"(shared_address(&word)),
-                 "l"(static_cast<unsigned long long>(n) << 32 | bank)
-                 : "memory");
+    asm volatile(
+        "{ .reg .b32 before; atom.release.cta.shared.exch.b32 before, [%0], %1; }" ::"r"(shared_address(&word)),
+        "r"(n << kBankBits | bank)
+        : "memory");
   }
-  // The bank of event number n, where this block has stages of it.
+  // The bank of event number n, where this block has stages of it; by the whole warp.
   __device__ __forceinline__ uint32_t await(uint32_t n, const volatile bool* stop) const {
-    unsigned long long now;
-    do {
-      asm volatile("ld.acquire.cta.shared.b64 %0, [%1];" : "=l"(now) : "r"(shared_address(&word)) : "memory");
-    } while (static_cast<int32_t>(static_cast<uint32_t>(now >> 32) - n) < 0 && !*stop);
-    return __shfl_sync(0xffffffffu, static_cast<uint32_t>(now), 0);
+    uint32_t now = 0;
+    if (threadIdx.x % 32 == 0) {
+      do {
+        asm volatile("atom.acquire.cta.shared.or.b32 %0, [%1], 0;" : "=r"(now) : "r"(shared_address(&word)) : "memory");
+      } while (static_cast<int32_t>((now >> kBankBits << kBankBits) - (n << kBankBits)) < 0 && !*stop);
+    }
+    return __shfl_sync(0xffffffffu, now, 0) % (1U << kBankBits);
   }
 };
 

@@ -61,8 +61,9 @@ __device__ __forceinline__ float4 flagged(float4 v, uint32_t bit) {
 // Each line by one thread of the grid, neighbours by different multiprocessors.
 __device__ __forceinline__ void fetch_ahead(const StreamPhase& phase) {
   constexpr uint32_t kLine = 32;  // floats
-#pragma unroll
+#pragma unroll 1
   for (const StreamAhead& rows : phase.ahead)
+#pragma unroll 1
     for (uint32_t i = kLine * (threadIdx.x * gridDim.x + blockIdx.x); i < rows.n;
          i += kLine * kStreamThreads * gridDim.x)
       asm volatile("prefetch.global.L2 [%0];" ::"l"(rows.at + i));
@@ -71,23 +72,16 @@ __device__ __forceinline__ void fetch_ahead(const StreamPhase& phase) {
 // As SwapRow of device/swap_route.cuh.
 class StreamRow {
  public:
+  static constexpr bool kWhole = true;
+  static constexpr bool kRowsEarly = false;  // the weights of the bank, asked for first, come later than one row
   using Team = StreamTeam;
   __device__ __forceinline__ StreamRow(const StreamRoute& p, const StreamTurn& turn, uint32_t position)
       : p_(p), v_{p.op.v, p.op.d, turn}, position_(position) {}
 
-  // The row that was written last is the vector: complete when that is.
-  __device__ __forceinline__ void load(uint32_t i, float4& of_v, float4 (&of_ram)[kStreams]) const {
-    const StreamMemory& memory = the_block().memory;
-#pragma unroll
-    for (uint32_t s = 0; s < kStreams; ++s) {
-      const float* const row = memory.row[s];
-      of_ram[s] = stream_memory_row(row == p_.op.v ? nullptr : row, i, p_.op.d);
-    }
-    of_v = v_(i);
-#pragma unroll
-    for (uint32_t s = 0; s < kStreams; ++s) of_ram[s] = memory.row[s] == p_.op.v ? of_v : without_flags(of_ram[s]);
-  }
   __device__ __forceinline__ float4 v(uint32_t i) const { return v_(i); }
+  __device__ __forceinline__ float4 v_again(uint32_t i) const {
+    return without_flags(stream_memory_row(p_.op.v, i, p_.op.d));
+  }
   __device__ __forceinline__ float4 ram(uint32_t s, uint32_t i) const {
     return without_flags(stream_memory_row(the_block().memory.row[s], i, p_.op.d));
   }
@@ -107,10 +101,15 @@ class StreamRow {
 };
 using StreamRouteBlock = SwapRouteBlock<StreamRow>;
 
+struct CollapseScratch {
+  float logits[kStreams];
+  SharedDots<StreamTeam, true, kStreams>::Sums sums;
+};
+
 // Where the running phase keeps its logits and sums.
 constexpr uint32_t kSwapScratchBytes = (sizeof(StreamRouteBlock::Shared) + 15) / 16 * 16;
 inline uint32_t stream_swap_bytes(const StreamPhase& phase) {
-  if (phase.kind == StreamKind::kCollapse) return kSwapScratchBytes;
+  if (phase.kind == StreamKind::kCollapse) return sizeof(CollapseScratch);
   if (phase.kind != StreamKind::kRoute) return 0;
   return phase.route.kept + 4 * phase.route.padded + kSwapScratchBytes;
 }
@@ -160,6 +159,7 @@ __device__ __noinline__ void run_norm_row(const StreamTurn turn) {
   const StreamVector x{p.x, p.d, turn};
   random_delay();
   float sum = 0;
+#pragma unroll 1
   for (uint32_t i = 4 * threadIdx.x; i < p.d; i += 4 * kStreamThreads) sum += square4(x(i));
   sum = warp_sum(sum);
   if (threadIdx.x % 32 == 0) block.scratch[threadIdx.x / 32] = sum;
@@ -168,6 +168,7 @@ __device__ __noinline__ void run_norm_row(const StreamTurn turn) {
   sum = 0;
   for (uint32_t w = 0; w < kStreamWarps; ++w) sum += block.scratch[w];
   const float factor = rms_factor(sum, p.d, p.eps);
+#pragma unroll 1
   for (uint32_t i = 4 * threadIdx.x; i < p.d; i += 4 * kStreamThreads) {
     if (!is_own_quad(i)) continue;
     const float4 v = x(i), w = load4<true>(p.weight, i, p.d);
@@ -182,10 +183,10 @@ __device__ __noinline__ void run_collapse(const StreamTurn turn, uint32_t positi
   StreamBlock& block = the_block();
   const SwapCollapseParams& p = block.phase[turn.phase % 2].collapse.op;
   StreamLaps laps(block.params, turn.phase);
-  auto& scratch = *reinterpret_cast<StreamRouteBlock::Shared*>(shared + block.params.at.work);
+  auto& scratch = *reinterpret_cast<CollapseScratch*>(shared + block.params.at.work);
   const auto row_at = [&](uint32_t k) { return p.w + uint64_t{k} * p.d; };
   const StreamVector v{p.v, p.d, turn};
-  SharedDots<StreamTeam> dots;
+  SharedDots<StreamTeam, true, kStreams> dots;
   dots.fetch(row_at, kStreams, p.norm, p.d);
   random_delay();
   const float4 first = v(4 * threadIdx.x);
@@ -196,6 +197,7 @@ __device__ __noinline__ void run_collapse(const StreamTurn turn, uint32_t positi
   const LargestLogit own = largest_logit(scratch.logits, kStreams);
   const uint32_t stream = hooked_decision(p.hooks, position, own.index, own.lead, false);
   const float* const row = block.memory.row[stream_row(map_of(block.memory.field), stream)];
+#pragma unroll 1
   for (uint32_t i = 4 * threadIdx.x; i < p.d; i += 4 * kStreamThreads) {
     if (!is_own_quad(i)) continue;
     float4 a;
@@ -212,8 +214,10 @@ __device__ __noinline__ void run_state(const StreamTurn turn, uint32_t position)
   const StreamState& p = the_block().phase[turn.phase % 2].state;
   const StreamMemory& memory = the_block().memory;
   StreamLaps laps(the_block().params, turn.phase);
+#pragma unroll 1
   for (uint32_t s = 0; s < kStreams && p.ram != nullptr; ++s) {
     float* const to = p.ram + (uint64_t{position} * kStreams + s) * p.d;
+#pragma unroll 1
     for (uint32_t i = 4 * threadIdx.x; i < p.d; i += 4 * kStreamThreads)
       if (is_own_quad(i)) *reinterpret_cast<float4*>(to + i) = without_flags(stream_memory_row(memory.row[s], i, p.d));
   }

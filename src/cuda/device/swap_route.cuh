@@ -23,8 +23,10 @@ struct LargestLogit {
 };
 __device__ __forceinline__ LargestLogit largest_logit(const float* q, uint32_t n) {
   LargestLogit c;
+#pragma unroll 1
   for (uint32_t i = 1; i < n; ++i)
     if (q[i] > q[c.index] || (isnan(q[c.index]) && !isnan(q[i]))) c.index = i;
+#pragma unroll 1
   for (uint32_t i = 0; i < n; ++i)
     if (i != c.index) c.lead = fminf(c.lead, q[c.index] - q[i]);
   return c;
@@ -48,20 +50,27 @@ __device__ __forceinline__ uint32_t map_of(const int32_t* streams) {
 }
 
 // What a block that routes shares.
-template <class Team>
+template <class Row>
 struct SwapRouteShared {
   float logits[kMaxSwapBanks + kSwitches + 1];
-  typename SharedDots<Team>::Sums sums;
+  typename SharedDots<typename Row::Team, Row::kWhole>::Sums sums;
 };
 
-// The rows of weights and biases of an event's logits: banks, switches, read gate.
+// The rows of weights and biases of an event's logits: banks, switches, read gate. Row k is k rows behind one of three
+// addresses, found without a branch.
 struct SwapRouteRows {
   const SwapRouteParams& p;
+  uint64_t router, switches, read;
+
+  __device__ __forceinline__ explicit SwapRouteRows(const SwapRouteParams& params)
+      : p(params),
+        router(reinterpret_cast<uint64_t>(p.router)),
+        switches(reinterpret_cast<uint64_t>(p.switches) - uint64_t{p.n_banks} * p.d * sizeof(float)),
+        read(reinterpret_cast<uint64_t>(p.read) - (uint64_t{p.n_banks} + kSwitches) * p.d * sizeof(float)) {}
   __device__ __forceinline__ uint32_t n() const { return p.n_banks + kSwitches + 1; }
   __device__ __forceinline__ const float* operator()(uint32_t k) const {
-    if (k < p.n_banks) return p.router + uint64_t{k} * p.d;
-    k -= p.n_banks;
-    return k < kSwitches ? p.switches + uint64_t{k} * p.d : p.read;
+    const uint64_t from = k < p.n_banks ? router : k < p.n_banks + kSwitches ? switches : read;
+    return reinterpret_cast<const float*>(from + uint64_t{k} * p.d * sizeof(float));
   }
   __device__ __forceinline__ float bias(uint32_t k) const {
     if (k < p.n_banks) return p.router_bias[k];
@@ -73,8 +82,11 @@ struct SwapRouteRows {
 constexpr uint32_t kRouteWarps = 8;
 
 // A row of a step where kernels have it: in device memory.
+template <bool kIsWhole>
 class SwapRow {
  public:
+  static constexpr bool kWhole = kIsWhole;  // d is a multiple of four
+  static constexpr bool kRowsEarly = true;  // the four rows of memory come with the vector, not when one is chosen
   using Team = BlockTeam<kRouteWarps>;
   __device__ __forceinline__ SwapRow(const SwapRouteParams& p, uint32_t row) : p_(p), row_(row) {}
 
@@ -82,11 +94,12 @@ class SwapRow {
   __device__ __forceinline__ void load(uint32_t i, float4& of_v, float4 (&of_ram)[kStreams]) const {
     of_v = v(i);
 #pragma unroll
-    for (uint32_t s = 0; s < kStreams; ++s) of_ram[s] = load4<false>(ram_row(s), i, p_.ram != nullptr ? p_.d : 0);
+    for (uint32_t s = 0; s < kStreams; ++s) of_ram[s] = load4<kWhole>(ram_row(s), i, p_.ram != nullptr ? p_.d : 0);
   }
-  __device__ __forceinline__ float4 v(uint32_t i) const { return load4<false>(p_.v + uint64_t{row_} * p_.d, i, p_.d); }
+  __device__ __forceinline__ float4 v(uint32_t i) const { return load4<kWhole>(p_.v + uint64_t{row_} * p_.d, i, p_.d); }
+  __device__ __forceinline__ float4 v_again(uint32_t i) const { return v(i); }
   __device__ __forceinline__ float4 ram(uint32_t s, uint32_t i) const {
-    return p_.ram != nullptr ? load4<false>(ram_row(s), i, p_.d) : make_float4(0, 0, 0, 0);
+    return p_.ram != nullptr ? load4<kWhole>(ram_row(s), i, p_.d) : make_float4(0, 0, 0, 0);
   }
   __device__ __forceinline__ bool has_ram() const { return p_.ram != nullptr; }
   __device__ __forceinline__ uint32_t position() const {
@@ -113,23 +126,27 @@ template <class Row>
 class SwapRouteBlock {
  public:
   using Team = typename Row::Team;
-  using Shared = SwapRouteShared<Team>;
+  using Shared = SwapRouteShared<Row>;
   __device__ __forceinline__ SwapRouteBlock(const SwapRouteParams& p, const Row& row, Shared& shared)
       : p_(p), row_(row), shared_(shared) {}
 
   __device__ __forceinline__ void fetch() {
-    const SwapRouteRows rows{p_};
+    const SwapRouteRows rows(p_);
     dots_.fetch(rows, rows.n(), p_.norm, p_.d);
     if (threadIdx.x < rows.n()) bias_ = rows.bias(threadIdx.x);
   }
 
   // One thread of the block that `records` writes bank, streams and the trace.
   __device__ __forceinline__ void decide(bool records) {
-    row_.load(4 * threadIdx.x, early_v_, early_);
+    if constexpr (Row::kRowsEarly) {
+      row_.load(4 * threadIdx.x, early_v_, early_);
+    } else {
+      early_v_ = row_.v(4 * threadIdx.x);
+    }
     int32_t before[kStreamFields];
 #pragma unroll
     for (uint32_t f = 0; f < kStreamFields; ++f) before[f] = row_.field(f);
-    const SwapRouteRows rows{p_};
+    const SwapRouteRows rows(p_);
     float* const logits = shared_.logits;
     dots_.finish(
         early_v_, [this](uint32_t i) { return row_.v(i); }, rows, rows.n(), p_.norm, p_.d, p_.eps, shared_.sums,
@@ -178,6 +195,7 @@ class SwapRouteBlock {
   template <class F>
   __device__ __forceinline__ void for_each(uint32_t n, float* scratch, const F& f) {
     bool outgrown = exponent_ != 0;
+#pragma unroll 1
     for (uint32_t i = 4 * threadIdx.x; i < n; i += kStride) {
       const float4 v = value4(i);
       outgrown |= top4(v) >= kLimit;
@@ -185,6 +203,7 @@ class SwapRouteBlock {
     }
     if (!Team::sync_or(outgrown)) return;
     const float scale = rescale(scratch);
+#pragma unroll 1
     for (uint32_t i = 4 * threadIdx.x; i < n; i += kStride) {
       const float4 v = value4(i);
       f(i, make_float4(v.x * scale, v.y * scale, v.z * scale, v.w * scale));
@@ -199,7 +218,14 @@ class SwapRouteBlock {
     return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
   }
   __device__ __forceinline__ float4 value4(uint32_t i) const {
-    if (i != 4 * threadIdx.x) return joined(row_.v(i), row_.ram(target_, i));
+    if (i != 4 * threadIdx.x) return joined(row_.v_again(i), row_.ram(target_, i));
+    if constexpr (Row::kRowsEarly) {
+      return joined(early_v_, early_row());
+    } else {
+      return joined(early_v_, row_.ram(target_, i));
+    }
+  }
+  __device__ __forceinline__ float4 early_row() const {
     uint4 r = make_uint4(0, 0, 0, 0);  // of bits, lest the compiler chooses among addresses and keeps all in memory
 #pragma unroll
     for (uint32_t s = 0; s < kStreams; ++s) {
@@ -209,8 +235,7 @@ class SwapRouteBlock {
       r.z |= mask & __float_as_uint(early_[s].z);
       r.w |= mask & __float_as_uint(early_[s].w);
     }
-    return joined(early_v_,
-                  make_float4(__uint_as_float(r.x), __uint_as_float(r.y), __uint_as_float(r.z), __uint_as_float(r.w)));
+    return make_float4(__uint_as_float(r.x), __uint_as_float(r.y), __uint_as_float(r.z), __uint_as_float(r.w));
   }
   __device__ __forceinline__ float4 joined(float4 v, float4 r) const {
     return make_float4(v_factor_ * v.x + ram_factor_ * r.x, v_factor_ * v.y + ram_factor_ * r.y,
@@ -220,6 +245,7 @@ class SwapRouteBlock {
   // What the vector is scaled with so that its largest element has its place, and the exponent's new value.
   __device__ __forceinline__ float rescale(float* scratch) {
     float top = 0;
+#pragma unroll 1
     for (uint32_t i = 4 * threadIdx.x; i < p_.d; i += kStride) top = fmaxf(top, top4(value4(i)));
     top = warp_max(top);
     if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = top;
@@ -239,9 +265,9 @@ class SwapRouteBlock {
   const SwapRouteParams& p_;
   const Row row_;
   Shared& shared_;
-  SharedDots<Team> dots_;
+  SharedDots<Team, Row::kWhole> dots_;
   float bias_ = 0;  // of logit threadIdx.x
-  float4 early_[kStreams], early_v_;
+  float4 early_[Row::kRowsEarly ? kStreams : 1], early_v_;
   float v_factor_ = 1, ram_factor_ = 0;
   uint32_t bank_ = 0, target_ = 0;
   int exponent_ = 0;
