@@ -97,7 +97,7 @@ double us_per_token(Executable& executable, const TokenChoice& choice, uint64_t 
 // Means over the multiprocessors of what one token spent, by role; of the input and the wait also the least.
 void print_clocks(cuda::CudaExecutable& device, bool by_sm) {
   struct Sum {
-    double wait = 0, least_wait = 0, input = 0, work = 0, most_work = 0, rest = 0;
+    double wait = 0, least_wait = 0, input = 0, work = 0, most_work = 0, rest = 0, ring = 0;
     int n = 0;
   };
   std::map<std::string, Sum> roles;
@@ -112,6 +112,7 @@ void print_clocks(cuda::CudaExecutable& device, bool by_sm) {
       s.input += times[b].input_ns / 1e3 / static_cast<double>(n_sm);
       s.work += times[b].work_ns / 1e3 / static_cast<double>(n_sm);
       s.rest += times[b].rest_ns / 1e3 / static_cast<double>(n_sm);
+      s.ring += times[b].ring_share / static_cast<double>(n_sm);
       least = std::min(least, times[b].wait_ns / 1e3);
       most = std::max(most, times[b].work_ns / 1e3);
       work[device.program().nodes[times[i].op].role][times[b].sm] += times[b].work_ns / 1e3;
@@ -123,8 +124,9 @@ void print_clocks(cuda::CudaExecutable& device, bool by_sm) {
   for (const auto& [role, s] : roles)
     fmt::print(
         "    {:<14} x{:<3} wait {:6.2f} (least {:6.2f}) input {:6.2f} work {:6.2f} (most {:6.2f}) rest {:6.2f} us "
-        "each\n",
-        role, s.n, s.wait / s.n, s.least_wait / s.n, s.input / s.n, s.work / s.n, s.most_work / s.n, s.rest / s.n);
+        "each, ring {:3.0f} %\n",
+        role, s.n, s.wait / s.n, s.least_wait / s.n, s.input / s.n, s.work / s.n, s.most_work / s.n, s.rest / s.n,
+        100 * s.ring / s.n);
   if (!by_sm) return;
   for (const auto& [role, sums] : work) {
     fmt::print("    {} by multiprocessor:", role);

@@ -156,13 +156,7 @@ void tape(const RopeAttention& op, const Machine& m, StreamTape& t) {
     t.problem = fmt::format("attention of {} heads of {} over a cache of {}", op.n_heads, op.head_dim, name(type));
     return;
   }
-  StreamPhase& phase = t.add(StreamKind::kAttention);
-  phase.cache_type = type;
-  phase.attention = attention_params(op, m);
-  phase.attention.k = m.value(op.k);
-  phase.attention.v = m.value(op.v);
-  phase.attention.n_splits = tuning.n_splits;
-  phase.attention.min_granules = tuning.min_granules;
+  t.add_attention(attention_params(op, m), type);
 }
 void run(const RopeAttention& op, Machine& m) { m.n_tokens <= kMaxGemvRows ? run_few(op, m) : run_many(op, m); }
 

@@ -13,13 +13,6 @@
 namespace stretto::cuda {
 namespace {
 
-// The thread's number, read anew: what lived in a register across the calls of phases, which take all of them, would be
-// spilled to memory that the vectors push out of the first-level cache (1-3 us a phase, measured).
-__device__ __forceinline__ uint32_t thread_now() {
-  uint32_t thread;
-  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
-  return thread;
-}
 // Into `to`, which is complete after finish_fetch() and a barrier of the block.
 __device__ __forceinline__ void fetch_phase(const StreamPhase* from, StreamPhase& to) {
   static_assert(sizeof(StreamPhase) % 16 == 0 && sizeof(StreamPhase) / 16 <= kStreamThreads);
@@ -33,7 +26,7 @@ __device__ __forceinline__ void finish_fetch() { asm volatile("cp.async.wait_all
 
 template <class Format>
 __device__ __noinline__ void embed_row(const StreamTurn turn, uint32_t token) {
-  StreamLaps laps(the_block().params, turn.phase);
+  const StreamLaps laps;
   const EmbedParams& p = the_block().phase[turn.phase % 2].embed.row;
   const uint32_t warp = threadIdx.x / 32 * gridDim.x + blockIdx.x, lane = threadIdx.x % 32;
   const uint8_t* const group = p.table + uint64_t{token / kUnitRows} * p.n_units * Format::kUnitBytes;
@@ -77,6 +70,12 @@ __device__ __forceinline__ void fill_ropes(const StreamParams& p, uint32_t posit
         static_cast<float>(1 + r.temperature_beta * log(1 + floor(position / r.temperature_context)));
 }
 
+// Nothing of the token has been written there (device/stream_attention.cuh).
+__device__ __forceinline__ void clear_partial(const StreamParams& p) {
+  for (uint32_t i = threadIdx.x * gridDim.x + blockIdx.x; i < p.n_partial; i += gridDim.x * kStreamThreads)
+    p.partial[i] = make_float4(0, 0, 0, 0);
+}
+
 // f(First{}, Second{}) for the pairs that quantisers make: q and k next to a better v.
 template <class F>
 __host__ __device__ bool visit_products(DType first, DType second, F&& f) {
@@ -101,11 +100,10 @@ __device__ __forceinline__ void linear_any(const StreamTurn& turn, unsigned long
   }
 }
 
-__device__ __forceinline__ void attention_any(const StreamTurn& turn, uint32_t position) {
-  const StreamPhase& at = the_block().phase[turn.phase % 2];
+__device__ __forceinline__ void attention_any(const StreamPhase& at) {
   const auto with = [&](auto value) {
     using T = decltype(value);
-    at.attention.head_dim == 64 ? run_attention<T, 64>(turn, position) : run_attention<T, 128>(turn, position);
+    at.attention.head_dim == 64 ? run_attention<T, 64>() : run_attention<T, 128>();
   };
   if (at.cache_type == DType::kF16) {
     with(__half{});
@@ -123,8 +121,6 @@ __device__ __forceinline__ void hand_out(const StreamParams& p, int32_t token, u
   p.mailbox[n % p.mailbox_size] = uint64_t{n} << 32 | static_cast<uint32_t>(token);
 }
 
-// The warp's place in the loop, read anew for the same reason.
-__device__ __forceinline__ volatile StreamLoop& place() { return the_block().loop[thread_now() / 32]; }
 __device__ __forceinline__ void move_to(uint32_t token, uint32_t phase, uint32_t arrived) {
   __syncwarp();
   if (thread_now() % 32 == 0) {
@@ -139,14 +135,14 @@ __device__ __forceinline__ void start_phase(const StreamParams& p) {
   StreamBlock& block = the_block();
   const uint32_t i = place().phase;
   const StreamPhase& phase = block.phase[i % 2];
-  const auto bit = [&](const StreamFlag& f) { return (f.use + block.n_before * f.per_token + 1) & 1; };
-  const StreamTurn turn{p.control, i, bit(phase.in), bit(phase.out)};
+  const StreamTurn turn = turn_now();
   if (i + 1 < p.n_phases) fetch_phase(p.phases + i + 1, block.phase[(i + 1) % 2]);
   if (phase.kind == StreamKind::kEmbed) {
     embed_any(turn, block.token);
     fill_ropes(p, block.position);
+    clear_partial(p);
   } else if (phase.kind == StreamKind::kAttention) {
-    attention_any(turn, block.position);
+    attention_any(phase);
   } else if (phase.kind != StreamKind::kLinear) {
     swap_any(turn, phase.kind, block.position);
   } else {
@@ -165,6 +161,7 @@ __device__ __forceinline__ bool end_phase(const StreamParams& p) {
     if (i + 1 == p.n_phases && p.stop != nullptr && *p.stop != 0) p.control->stop_at = n + gridDim.x;
   }
   finish_fetch();
+  if (i + 1 == p.n_phases) order_copies();  // the cache's new rows; a fence of each attention would take a microsecond
   // The rope tables are read without flags; and nothing of a token may be written while another is read.
   const bool meets = kind == StreamKind::kEmbed || i + 1 == p.n_phases;
   if (meets) {
@@ -188,6 +185,7 @@ __device__ __forceinline__ bool end_token(const StreamParams& p) {
     block.token = token;
     ++block.position;
     ++block.n_before;
+    atomicAdd(&block.n_begun, 1);
     if (p.greedy && blockIdx.x == 0 && !late) hand_out(p, static_cast<int32_t>(token), block.position);
   }
   move_to(t + 1, 0, arrived);
@@ -202,16 +200,12 @@ __device__ __forceinline__ bool end_token(const StreamParams& p) {
     block.n_read = 0;
     block.clock = clock64();
     block.stop = false;
+    block.n_begun = 0;
     block.memory.n_routed = 0;
     block.memory.decision.word = 0;
-    for (uint32_t w = 0; w < kAttentionWarps; ++w) {
-      block.cache_parity[w] = 0;
-      for (uint64_t& barrier : block.cache_barriers[w]) init_copy_barrier(shared_address(&barrier));
-    }
-    publish_barriers();
   }
   if (threadIdx.x >= kStreamThreads) {
-    StreamFeeder feeder(p);
+    StreamFeeder feeder(p, &block.n_begun);
     __syncthreads();
     feeder.run(&block.stop, block.memory.decision);
     return;
@@ -245,9 +239,6 @@ __global__ void __launch_bounds__(kStreamThreads + 32, 1) stream_kernel(const __
 #endif
 }
 
-// The largest that a block of threads keeps for attention.
-constexpr uint32_t kAttentionBytes = static_cast<uint32_t>(sizeof(StreamHeads<__nv_bfloat16, 128>));
-
 }  // namespace
 
 bool stream_pair_supports(DType first, DType second) {
@@ -260,9 +251,10 @@ bool stream_attention_supports(DType cache_type, uint64_t head_dim) {
 }
 
 StreamLayout stream_layout(const StreamTape& tape, const DeviceShape& device, const StreamChoice& choice) {
-  uint32_t work = kAttentionBytes;
+  uint32_t work = 0;
   for (const StreamPhase& phase : tape.phases) {
     work = std::max(work, stream_swap_bytes(phase));
+    if (phase.kind == StreamKind::kAttention) work = std::max(work, attention_bytes(phase.cache));
     if (phase.kind != StreamKind::kLinear) continue;
     uint32_t stages = 0;
     for (uint32_t i = 0; i < phase.linear.n_products; ++i)
@@ -280,11 +272,10 @@ StreamLayout stream_layout(const StreamTape& tape, const DeviceShape& device, co
     at.ring = rounded(at.released + 8 * n_stages);
     at.bytes = at.ring + n_stages * at.stage_bytes;
   };
-  // A multiple of the warps, so that they have equally many places, unless a number is asked for.
+  // A multiple of the warps, so that a warp's places follow each other in steps of as many.
   const uint32_t wanted = choice.ring_bytes != 0 ? choice.ring_bytes : device.shared_bytes_per_block;
-  const uint32_t step = choice.ring_bytes != 0 ? 1 : kStreamWarps;
-  place(std::max(1U, wanted / at.stage_bytes / step) * step);
-  while (at.n_stages > 0 && at.bytes > device.shared_bytes_per_block) place(at.n_stages - step);
+  place(std::max(1U, wanted / at.stage_bytes / kStreamWarps) * kStreamWarps);
+  while (at.n_stages > 0 && at.bytes > device.shared_bytes_per_block) place(at.n_stages - kStreamWarps);
   if (at.n_stages < kStreamWarps) at.n_stages = 0;
   at.window = std::clamp(choice.window_bytes / at.stage_bytes, 1U, std::max(1U, at.n_stages));
   return at;

@@ -22,6 +22,18 @@ namespace stretto::cuda {
 inline constexpr uint32_t kStreamWarps = 15, kStreamThreads = 32 * kStreamWarps;
 inline constexpr uint32_t kMaxStreamProducts = 2, kMaxStreamRopes = 2;
 
+// What an attention reads of its cache, in pieces of so many positions of a head, a stage of the ring each for keys and
+// for values (device/stream_cache.cuh).
+struct StreamCache {
+  const uint8_t* keys = nullptr;  // of head 0
+  const uint8_t* values = nullptr;
+  uint64_t head_bytes = 0;  // from one head to the next
+  uint32_t n_heads = 0, n_kv_heads = 0, window = 0;
+  uint32_t n_splits = 1, min_granules = 1;  // cuda/decode_attention.h
+  uint32_t row_bytes = 0, positions = 0;
+  uint32_t shape = 0;  // the same number: the same but for the pointers
+};
+
 // Rows of one matrix: block b, counted from `offset` on, takes `groups` groups and one of the `extra` that are left
 // over. Offsets go round from segment to segment, so that all blocks stream equally much in the long run.
 struct StreamSegment {
@@ -33,6 +45,7 @@ struct StreamSegment {
   bool routed = false;      // the first of an event of a swap layer: it waits for the block's routing
   bool keeps_bank = false;  // it is read again soon: leave it in the second-level cache
   uint64_t bank_bytes = 0;  // of a swap layer's banks: `weights` are those of bank 0; 0 for other matrices
+  StreamCache cache = {};   // instead of rows, where it has keys
 };
 
 struct StreamProduct {
@@ -108,6 +121,8 @@ struct alignas(16) StreamPhase {
   StreamLinear linear;
   DecodeAttentionParams attention;
   DType cache_type = DType::kF16;
+  StreamCache cache = {};
+  uint32_t join = 0;  // how often the place of its partial results was used before, within a token
   StreamNormRow norm_row;
   StreamRoute route;
   StreamCollapse collapse;
@@ -162,6 +177,9 @@ struct StreamParams {
   volatile uint64_t* mailbox = nullptr;
   uint32_t mailbox_size = 0;
   const volatile uint32_t* stop = nullptr;  // host memory; set: no token beyond the running one
+  // The partial results of all attentions, as 16 bytes each; zeros before the first of a token.
+  float4* partial = nullptr;
+  uint32_t n_partial = 0;
 };
 
 // The memory of the swap layer whose ops come next: the values that stand for it, and the states that it comes from.
@@ -186,6 +204,7 @@ struct StreamTape {
   StreamPhase& add(StreamKind kind);
   // A matrix with the row parts of `params`; opens a phase unless the last one has the same input and form.
   void add_product(const PackedShape& shape, const GemvParams& params, bool is_head);
+  void add_attention(const DecodeAttentionParams& params, DType cache_type);
   float* take(uint64_t n);  // floats
   static uint64_t taken(uint64_t n) { return (n + 63) / 64 * 64; }
 };

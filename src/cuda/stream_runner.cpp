@@ -182,6 +182,29 @@ StreamTape StreamRunner::make_tape(const StreamChoice& choice) {
   return tape;
 }
 
+// The partial results of attention. Attentions whose runs differ have places of their own: all runs of a place are
+// written each time, so that the uses of a place can be told apart.
+void StreamRunner::place_partials() {
+  std::map<uint32_t, std::pair<uint64_t, uint32_t>> places;  // by shape: offset in floats, uses
+  uint64_t n_floats = 0;
+  for (StreamPhase& phase : host_tape_.phases) {
+    if (phase.kind != StreamKind::kAttention) continue;
+    const StreamCache& c = phase.cache;
+    const DecodeAttentionScratch scratch =
+        decode_attention_scratch(c.n_heads, c.n_kv_heads, phase.attention.head_dim, c.n_splits);
+    const auto [found, is_new] = places.try_emplace(c.shape, n_floats, 0U);
+    if (is_new) n_floats += scratch.partial;
+    phase.join = found->second.second++;
+  }
+  if (n_floats * sizeof(float) > partials_.bytes())
+    partials_ = DeviceArena(n_floats * sizeof(float), "the stream's partial results");
+  for (StreamPhase& phase : host_tape_.phases)
+    if (phase.kind == StreamKind::kAttention)
+      phase.attention.partial = reinterpret_cast<float*>(partials_.data()) + places.at(phase.cache.shape).first;
+  params_.partial = reinterpret_cast<float4*>(partials_.data());
+  params_.n_partial = static_cast<uint32_t>(n_floats / 4);
+}
+
 void StreamRunner::choose(const StreamChoice& wanted) {
   StreamChoice choice = wanted;
   if (wanted.stage_bytes == 0) choice.stage_bytes = kStageBytes;
@@ -200,15 +223,17 @@ void StreamRunner::choose(const StreamChoice& wanted) {
     problem_ = "a program without products";
     return;
   }
-  // No longer than what the tape's formats put into a stage.
+  // No longer than what the tape's formats and caches put into a stage.
   host_tape_.stage_bytes = 0;
   for (const StreamSegment& g : host_tape_.segments)
-    host_tape_.stage_bytes = std::max(host_tape_.stage_bytes, g.units_per_stage * g.unit_bytes);
+    host_tape_.stage_bytes =
+        std::max({host_tape_.stage_bytes, g.units_per_stage * g.unit_bytes, g.cache.positions * g.cache.row_bytes});
   params_.at = stream_layout(host_tape_, machine_.device, choice);
   if (params_.at.n_stages == 0) {
     problem_ = "inputs that leave no shared memory for the rings";
     return;
   }
+  place_partials();
   const uint64_t phases = host_tape_.phases.size() * sizeof(StreamPhase);
   const uint64_t segments = host_tape_.segments.size() * sizeof(StreamSegment);
   if (rounded(phases) + segments > tape_.bytes()) tape_ = DeviceArena(rounded(phases) + segments, "the stream's tape");

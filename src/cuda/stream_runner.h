@@ -37,7 +37,9 @@ class StreamRunner {
   // Lays the tape anew, for other choices.
   void choose(const StreamChoice& choice);
   uint32_t n_phases() const { return params_.n_phases; }
-  uint64_t memory_bytes() const { return tape_.bytes() + control_.bytes() + vectors_.bytes() + clocks_.bytes(); }
+  uint64_t memory_bytes() const {
+    return tape_.bytes() + control_.bytes() + vectors_.bytes() + partials_.bytes() + clocks_.bytes();
+  }
 
   // One token whose id and position lie in the machine's step; the logits are written.
   void run(cudaStream_t stream);
@@ -60,11 +62,12 @@ class StreamRunner {
  private:
   StreamPlaces make_places();
   StreamTape make_tape(const StreamChoice& choice);
+  void place_partials();
 
   const Machine& machine_;
   StreamParams params_;
   StreamTape host_tape_;
-  DeviceArena tape_, control_, vectors_, clocks_;
+  DeviceArena tape_, control_, vectors_, partials_, clocks_;
   std::string problem_;
 };
 

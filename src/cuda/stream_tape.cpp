@@ -1,6 +1,7 @@
 // The tape of the persistent stream from the ops of a program.
 #include <algorithm>
 
+#include "cuda/cache_layout.h"
 #include "cuda/stream.h"
 
 namespace stretto::cuda {
@@ -34,7 +35,41 @@ uint32_t n_parts_of(const StreamLinear& linear) {
   return last.first_part + last.n_parts;
 }
 
+// Whether their runs are always the same.
+bool is_alike(const StreamCache& a, const StreamCache& b) {
+  return a.n_heads == b.n_heads && a.n_kv_heads == b.n_kv_heads && a.window == b.window && a.n_splits == b.n_splits &&
+         a.min_granules == b.min_granules && a.row_bytes == b.row_bytes;
+}
+
 }  // namespace
+
+void StreamTape::add_attention(const DecodeAttentionParams& params, DType cache_type) {
+  StreamCache cache{.keys = static_cast<const uint8_t*>(params.k_cache),
+                    .values = static_cast<const uint8_t*>(params.v_cache),
+                    .n_heads = params.n_heads,
+                    .n_kv_heads = params.n_kv_heads,
+                    .window = params.window,
+                    .n_splits = params.n_splits,
+                    .min_granules = params.min_granules,
+                    .row_bytes = 2 * params.head_dim};
+  cache.head_bytes = uint64_t{params.n_ctx} * cache.row_bytes;
+  cache.positions = kCacheGranule * cache.row_bytes <= stage_bytes ? kCacheGranule : kCacheGranule / 2;
+  if (cache.positions * cache.row_bytes > stage_bytes) problem = "a stage smaller than eight positions of a cache";
+  for (const StreamPhase& phase : phases) {
+    if (phase.kind != StreamKind::kAttention) continue;
+    if (is_alike(phase.cache, cache)) {
+      cache.shape = phase.cache.shape;
+      break;
+    }
+    cache.shape = std::max(cache.shape, phase.cache.shape + 1);
+  }
+  StreamPhase& phase = add(StreamKind::kAttention);
+  phase.cache_type = cache_type;
+  phase.attention = params;
+  phase.cache = cache;
+  StreamSegment& segment = segments.emplace_back();
+  segment.cache = cache;
+}
 
 void StreamTape::add_product(const PackedShape& shape, const GemvParams& params, bool is_head) {
   const bool integer = shape.unit.cols == unit_shape(DType::kQ8_0).cols;

@@ -51,20 +51,21 @@ struct HeadSoftmax {
     multiply_add<T>(c, a, b0, b1);
   }
 
-  // Scores of the granule's positions 2 i, 2 i + 1, 8 + 2 i and 9 + 2 i for head g. The queries are read anew each
-  // time: registers are what decides how many kernels share an SM.
-  __device__ __forceinline__ void scores(const QueryTiles<T, kHeadDim>& queries, uint32_t keys, uint32_t lane,
-                                         float (&s)[4]) const {
+  // Scores of the granule's positions 2 i, 2 i + 1, 8 + 2 i and 9 + 2 i for head g. `row` is where the key of position
+  // key_of(lane) lies. The queries are read anew each time: registers are what decides how many kernels share an SM.
+  __device__ __forceinline__ static uint32_t key_of(uint32_t lane) { return lane / 16 * 8 + lane % 8; }
+  __device__ __forceinline__ void scores_of(const QueryTiles<T, kHeadDim>& queries, uint32_t row, uint32_t lane,
+                                            float (&s)[4]) const {
     float c[2][4] = {};
     // Tiles: positions 0 .. 7, dimensions 0 .. 7 and 8 .. 15 of the step; then positions 8 .. 15.
-    const uint32_t row = lane / 16 * 8 + lane % 8, chunk = lane / 8 % 2;
+    const uint32_t chunk = lane / 8 % 2;
     // In the order of a: rows 0 .. 7 and 8 .. 15 of eight columns, then of the next eight.
     const uint32_t query = shared_address(&queries.rows[lane % 16][lane / 16 * 8]);
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
       uint32_t a[4], b[4];
       load_tiles(a, query + 32 * step);
-      load_tiles(b, keys + row * kRowBytes + ((2 * step + chunk) ^ (row % 8)) * 16);
+      load_tiles(b, row + ((2 * step + chunk) ^ (lane % 8)) * 16);
 #pragma unroll
       for (int tile = 0; tile < 2; ++tile) {
         multiply_add<T>(c[tile], a, b[2 * tile], b[2 * tile + 1]);
@@ -82,13 +83,22 @@ struct HeadSoftmax {
     }
   }
 
-  // Turns scores into weights; of the granule's positions those from `first` to below `end` count.
-  __device__ __forceinline__ void weigh(float (&s)[4], int first, int end, uint32_t lane) {
+  __device__ __forceinline__ void scores(const QueryTiles<T, kHeadDim>& queries, uint32_t keys, uint32_t lane,
+                                         float (&s)[4]) const {
+    scores_of(queries, keys + key_of(lane) * kRowBytes, lane, s);
+  }
+
+  // Positions that count, of eight that follow each other: from `first` to below `end`.
+  struct Visible {
+    int first, end;
+  };
+  // Turns scores into weights.
+  __device__ __forceinline__ void weigh(float (&s)[4], const Visible (&visible)[2], uint32_t lane) {
     float best = kLowestScore;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const int position = j / 2 * 8 + static_cast<int>(lane % 4) * 2 + j % 2;
-      if (position < first || position >= end) s[j] = -INFINITY;
+      const int position = static_cast<int>(lane % 4) * 2 + j % 2;
+      if (position < visible[j / 2].first || position >= visible[j / 2].end) s[j] = -INFINITY;
       best = fmaxf(best, s[j]);
     }
     best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 1));
@@ -109,18 +119,24 @@ struct HeadSoftmax {
     }
   }
 
-  // Adds the granule's values with the weights of weigh().
-  __device__ __forceinline__ void add(uint32_t values, const float (&s)[4], uint32_t lane) {
+  // The same where sixteen positions follow each other.
+  __device__ __forceinline__ void weigh(float (&s)[4], int first, int end, uint32_t lane) {
+    weigh(s, {{first, end}, {first - 8, end - 8}}, lane);
+  }
+
+  // Adds the granule's values with the weights of weigh(); `row` is where that of position value_of(lane) lies.
+  __device__ __forceinline__ static uint32_t value_of(uint32_t lane) { return lane % 16; }
+  __device__ __forceinline__ void add_of(uint32_t row, const float (&s)[4], uint32_t lane) {
     uint32_t low[kSplitParts<T>], high[kSplitParts<T>];
     split_pair<T>(s[0], s[1], low);
     split_pair<T>(s[2], s[3], high);
     const uint32_t a[4] = {low[0], low[1], high[0], high[1]};
     // Tiles: positions 0 .. 7 and 8 .. 15 of eight dimensions, then of the next eight.
-    const uint32_t row = lane % 16, chunk = lane / 16;
+    const uint32_t chunk = lane / 16;
 #pragma unroll
     for (int tile = 0; tile < kTiles; tile += 2) {
       uint32_t b[4];
-      load_tiles_transposed(b, values + row * kRowBytes + ((tile + chunk) ^ (row % 8)) * 16);
+      load_tiles_transposed(b, row + ((tile + chunk) ^ (lane % 8)) * 16);
       multiply_add<T>(acc[tile], a, b[0], b[1]);
       multiply_add<T>(acc[tile + 1], a, b[2], b[3]);
       if constexpr (kThird) {
@@ -130,19 +146,44 @@ struct HeadSoftmax {
     }
   }
 
-  // The warp's result, not yet divided by the sum: out [heads][kHeadDim], tops and sums [heads].
-  __device__ __forceinline__ void store(float* out, float* tops, float* sums, uint32_t n_heads, uint32_t lane) {
+  __device__ __forceinline__ void add(uint32_t values, const float (&s)[4], uint32_t lane) {
+    add_of(values + value_of(lane) * kRowBytes, s, lane);
+  }
+
+  // tops and sums [heads].
+  __device__ __forceinline__ void store_counts(float* tops, float* sums, uint32_t n_heads, uint32_t lane) {
     sum += __shfl_xor_sync(0xffffffffu, sum, 1);
     sum += __shfl_xor_sync(0xffffffffu, sum, 2);
     const uint32_t head = lane / 4;
-    if (head >= n_heads) return;
-#pragma unroll
-    for (int tile = 0; tile < kTiles; ++tile)
-      *reinterpret_cast<float2*>(out + head * kHeadDim + 8 * tile + lane % 4 * 2) =
-          make_float2(acc[tile][0] + acc[tile][2], acc[tile][1] + acc[tile][3]);
-    if (lane % 4 == 0) {
+    if (head < n_heads && lane % 4 == 0) {
       tops[head] = top;
       sums[head] = sum;
+    }
+  }
+  // The warp's result, not yet divided by the sum: out [heads][kHeadDim], tops and sums [heads].
+  __device__ __forceinline__ void store(float* out, float* tops, float* sums, uint32_t n_heads, uint32_t lane) {
+    store_counts(tops, sums, n_heads, lane);
+    store_values<false>(out, 1, n_heads, lane);
+  }
+  // Its values alone, times a factor; with kAdds to what lies there.
+  template <bool kAdds>
+  __device__ __forceinline__ void store_values(float* out, float factor, uint32_t n_heads, uint32_t lane) const {
+    const uint32_t head = lane / 4;
+    if (head >= n_heads) return;
+    constexpr int kAtOnce = kAdds ? kTiles / 2 : kTiles;  // loads before their stores
+    auto* const to = reinterpret_cast<float2*>(out + head * kHeadDim + lane % 4 * 2);
+#pragma unroll
+    for (int first = 0; first < kTiles; first += kAtOnce) {
+      float2 before[kAtOnce] = {};
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i)
+        if constexpr (kAdds) before[i] = to[4 * (first + i)];
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        const auto& tile = acc[first + i];
+        to[4 * (first + i)] =
+            make_float2(before[i].x + (tile[0] + tile[2]) * factor, before[i].y + (tile[1] + tile[3]) * factor);
+      }
     }
   }
 };

@@ -1,57 +1,42 @@
 // Head norms, rotary embedding, cache append and attention as a phase of the persistent stream: the blocks are divided
-// into runs of the context for each group of up to eight query heads (device/head_softmax.cuh); the last block of a
-// group to arrive joins its runs. Keys and values of earlier tokens are on their way before the block waits.
+// into runs of the context for each group of up to eight query heads (device/head_softmax.cuh). Keys and values of
+// earlier tokens come through the ring of weights (device/stream_cache.cuh), on their way long before the phase. The
+// blocks of a group join their runs by slices of 32 values of a head, each of which one warp of one block adds up.
 #pragma once
 
-#include "cuda/device/cache_stream.cuh"
+#include <algorithm>
+
 #include "cuda/device/head_softmax.cuh"
 #include "cuda/device/numeric.cuh"
 #include "cuda/device/store.cuh"
+#include "cuda/device/stream_cache.cuh"
 #include "cuda/device/stream_linear.cuh"
 
 namespace stretto::cuda {
 
-constexpr uint32_t kMaxStreamRuns = 128;
+constexpr uint32_t kSumSlots = 8;  // places for the sums of warps, which take turns: their bytes are the ring's
 
 template <class T, int kHeadDim>
-struct alignas(128) StreamHeads {
-  static constexpr uint32_t kRingBytes = kCacheStages * kCacheGranule * kHeadDim * sizeof(T);
-  using Stream = CacheStream<kHeadDim * sizeof(T), kAttentionWarps>;
-  uint8_t rings[kAttentionWarps][kRingBytes];  // later the sums of the warps, then of the runs
+struct alignas(16) StreamHeads {
   QueryTiles<T, kHeadDim> q;
-  T new_row[2][kHeadDim];  // of keys and values
-  float scratch[kHeadsPerBlock + 1][kHeadDim];
-  float unscale[kHeadsPerBlock];
-  float top[kAttentionWarps][kHeadsPerBlock], sum[kAttentionWarps][kHeadsPerBlock];
+  alignas(16) T new_row[2][kHeadDim];  // of keys and values
+  StreamRun run;                       // registers are needed for other things
+  float unscale[kHeadsPerBlock];       // later the maxima of all warps
+  float top[kStreamWarps][kHeadsPerBlock], sum[kStreamWarps][kHeadsPerBlock];
+  alignas(16) float scratch[1][kHeadDim];  // of each head and the key; then the sums, [kSumSlots][heads][kHeadDim]
 };
 
-// Between ordinary accesses and bulk copies of the same memory: later tokens of a launch copy the cache rows that
-// earlier ones wrote, and the rings lie where other phases have their inputs and sums.
-__device__ __forceinline__ void order_copies() { asm volatile("fence.proxy.async;" ::: "memory"); }
-
-// The granules of a block, and its group of heads.
-struct StreamRun {
-  uint32_t group, index, begin, end, n_active, kv_head, first_head, n_heads, first_position;
-  bool owns_new, writes;  // the token's own position is in the last granule; this block puts it into the cache
-
-  __device__ StreamRun(const DecodeAttentionParams& p, uint32_t position) {
-    const uint32_t per_kv = p.n_heads / p.n_kv_heads, groups = (per_kv + kHeadsPerBlock - 1) / kHeadsPerBlock;
-    const uint32_t n_groups = p.n_kv_heads * groups;
-    group = blockIdx.x % n_groups;
-    index = blockIdx.x / n_groups;
-    kv_head = group / groups;
-    const uint32_t in_kv = group % groups * kHeadsPerBlock;
-    first_head = kv_head * per_kv + in_kv;
-    n_heads = min(kHeadsPerBlock, per_kv - in_kv);
-    first_position = p.window != 0 && position + 1 > p.window ? position + 1 - p.window : 0;
-    const uint32_t first = first_position / kCacheGranule, count = position / kCacheGranule + 1 - first;
-    n_active = active_runs(count, p.n_splits, p.min_granules);
-    begin = first + index * count / n_active;
-    end = first + (index + 1) * count / n_active;
-    owns_new = index + 1 == n_active;
-    writes = owns_new && in_kv == 0;
-  }
-};
+// Of shared memory; bfloat16 has the larger tiles.
+template <int kHeadDim>
+constexpr uint32_t attention_bytes(uint32_t n_heads) {
+  using Heads = StreamHeads<__nv_bfloat16, kHeadDim>;
+  return static_cast<uint32_t>(sizeof(Heads)) +
+         std::max(kSumSlots * n_heads, n_heads + 1) * kHeadDim * static_cast<uint32_t>(sizeof(float));
+}
+inline uint32_t attention_bytes(const StreamCache& c) {
+  const uint32_t n_heads = std::min(c.n_heads / c.n_kv_heads, kHeadsPerBlock);
+  return c.row_bytes == 128 ? attention_bytes<64>(n_heads) : attention_bytes<128>(n_heads);
+}
 
 // A lane's dimensions lane + 32 i of a head.
 template <int kHeadDim>
@@ -135,7 +120,7 @@ __device__ __forceinline__ void prepare_stream_heads(const DecodeAttentionParams
   if (!run.owns_new || task > run.n_heads + 1) return;
   const bool is_key = task == run.n_heads;
   if (is_key) {
-    y.prepare(p, p.k + run.kv_head * kHeadDim, p.k_norm, s.scratch[kHeadsPerBlock], lane, turn);
+    y.prepare(p, p.k + run.kv_head * kHeadDim, p.k_norm, s.scratch[run.n_heads], lane, turn);
   } else {
     y.load(p.v + run.kv_head * kHeadDim, lane, turn);
   }
@@ -147,23 +132,6 @@ __device__ __forceinline__ void prepare_stream_heads(const DecodeAttentionParams
     store_as(&s.new_row[is_key ? 0 : 1][column], y.v[i]);
     if (run.writes) store_as(cache + column, y.v[i]);
   }
-  order_copies();
-}
-
-// Half of the last granule as it has to be read: the token's own row put in, and nothing behind it.
-template <class T, int kHeadDim>
-__device__ __forceinline__ void complete_stream_granule(uint32_t half, const T* new_row, uint32_t n_valid,
-                                                        uint32_t lane) {
-  constexpr uint32_t kRowBytes = kHeadDim * sizeof(T);
-  for (uint32_t at = 16 * lane; at < kCacheGranule * kRowBytes; at += 512) {
-    const uint32_t row = at / kRowBytes;
-    if (row + 1 < n_valid) continue;
-    uint4 v = make_uint4(0, 0, 0, 0);
-    if (row + 1 == n_valid) v = reinterpret_cast<const uint4*>(new_row)[at % kRowBytes / 16];
-    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(half + at), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
-                 : "memory");
-  }
-  __syncwarp();
 }
 
 // Four dimensions of the result.
@@ -181,156 +149,225 @@ __device__ __forceinline__ float* stream_partial(const DecodeAttentionParams& p,
   return p.partial + ((uint64_t{group} * p.n_splits + run) * kHeadsPerBlock + head) * (kHeadDim + 4);
 }
 
-// The block's warps joined: unnormalised result of four dimensions of a head, and the head's maximum and sum.
-template <class S>
-__device__ __forceinline__ float4 join_stream_warps(const S& s, uint32_t n_busy, uint32_t head, uint32_t quad,
-                                                    float2* top_and_sum) {
-  float t = s.top[0][head], total = 0;
-  for (uint32_t w = 1; w < n_busy; ++w) t = fmaxf(t, s.top[w][head]);
-  float4 y = make_float4(0, 0, 0, 0);
-  for (uint32_t w = 0; w < n_busy; ++w) {
-    const float f = exp2f(s.top[w][head] - t);
-    const float4 v = reinterpret_cast<const float4*>(s.rings[w])[quad];
-    total += f * s.sum[w][head];
-    y = make_float4(y.x + f * v.x, y.y + f * v.y, y.z + f * v.z, y.w + f * v.w);
+// A warp's way through the stages of a run.
+template <class T, int kHeadDim>
+class StreamAttend {
+ public:
+  using Softmax = HeadSoftmax<T, kHeadDim>;
+  static constexpr uint32_t kRowBytes = kHeadDim * sizeof(T), kHalf = kCacheGranule / 2;
+
+  __device__ StreamAttend(StreamHeads<T, kHeadDim>& s, uint32_t position, const StreamLayout& at,
+                          const StreamTurn& turn, uint32_t positions)
+      : run_(s.run), s_(s), at_(at), turn_(turn), lane_(threadIdx.x % 32), position_(position), positions_(positions) {}
+
+  // From stage `begin` of the launch on.
+  __device__ __forceinline__ void run(StreamReader& reader, uint32_t begin, Softmax& softmax) {
+    uint32_t piece = run_.begin + reader.next - begin;
+    for (uint32_t left = slots().n_pairs; left > 0; --left, piece += 2 * kStreamWarps)
+      step(reader, piece, true, softmax);
+    for (; piece < run_.end; piece += kStreamWarps) step(reader, piece, false, softmax);
+    // A short last row.
+    if (slots().n_rest > 0 && piece - run_.end < kStreamWarps - slots().n_rest)
+      StreamReader::give_back(at_, reader.take(at_, turn_));
   }
-  *top_and_sum = make_float2(t, total);
+
+ private:
+  __device__ __forceinline__ StreamSlots slots() const { return {run_.end - run_.begin, positions_}; }
+  __device__ __forceinline__ uint32_t address(uint32_t place) const {
+    return shared_address(shared + at_.ring) + place * at_.stage_bytes;
+  }
+  // Where the row of a lane lies, which has row i % 8 of one of the two halves. From the token's own position on that
+  // is the row that this step has made, wherever the weight is not zero: cache rows behind it may hold anything.
+  __device__ __forceinline__ uint32_t row_at(uint32_t half, uint32_t from, uint32_t i, uint32_t which) const {
+    const bool is_new = run_.owns_new && from + i % 8 >= position_;
+    return is_new ? shared_address(s_.new_row[which]) : half + i % 8 * kRowBytes;
+  }
+  __device__ __forceinline__ typename Softmax::Visible visible(uint32_t from) const {
+    return {static_cast<int>(run_.first_position - from), static_cast<int>(position_ + 1 - from)};
+  }
+
+  // One piece, or with `two` that of the next row too.
+  __device__ __forceinline__ void step(StreamReader& reader, uint32_t piece, bool two, Softmax& softmax) {
+    const uint32_t from = piece * positions_, second_piece = piece + kStreamWarps;
+    uint32_t from_upper = position_ + 1;
+    if (two) from_upper = second_piece * positions_;
+    if (!two && positions_ == kCacheGranule) from_upper = from + kHalf;
+    float weights[4];
+#pragma unroll
+    for (uint32_t which = 0; which < 2; ++which) {
+      const uint32_t place = reader.take(at_, turn_), second = two ? reader.take(at_, turn_) : place;
+      const uint32_t lower = address(place);
+      const uint32_t upper = two ? address(second) : lower + (positions_ == kCacheGranule ? kHalf * kRowBytes : 0);
+      const uint32_t i = which == 0 ? Softmax::key_of(lane_) : Softmax::value_of(lane_);
+      const uint32_t row = i < 8 ? row_at(lower, from, i, which) : row_at(upper, from_upper, i, which);
+      if (which == 0) {
+        softmax.scores_of(s_.q, row, lane_, weights);
+      } else {
+        softmax.add_of(row, weights, lane_);
+      }
+      StreamReader::give_back(at_, place);
+      if (two) StreamReader::give_back(at_, second);
+      if (which == 0) softmax.weigh(weights, {visible(from), visible(from_upper)}, lane_);
+    }
+  }
+
+  const StreamRun& run_;
+  StreamHeads<T, kHeadDim>& s_;
+  const StreamLayout& at_;
+  const StreamTurn& turn_;
+  const uint32_t lane_, position_, positions_;
+};
+
+// Joins the block's warps: unnormalised result of four dimensions of a head, and the head's maximum and sum. The warps
+// bring their values to one scale themselves, so that what is left is a sum, in the order of their columns: which warp
+// has a column depends on what went through the ring before.
+template <class T, int kHeadDim>
+__device__ __forceinline__ float4 join_stream_warps(StreamHeads<T, kHeadDim>& s, HeadSoftmax<T, kHeadDim>& softmax,
+                                                    const StreamRun& run, uint32_t column, uint32_t n_busy,
+                                                    float2* top_and_sum) {
+  const uint32_t lane = threadIdx.x % 32, n_heads = run.n_heads;
+  softmax.store_counts(s.top[column], s.sum[column], n_heads, lane);
+  sync_block();
+  const uint32_t n_values = n_heads * kHeadDim, own = min(lane / 4, n_heads - 1);
+  float top = kLowestScore;
+#pragma unroll
+  for (uint32_t w = 0; w < kStreamWarps; ++w) top = fmaxf(top, s.top[w][own]);
+  float* const slot = s.scratch[0] + column % kSumSlots * n_values;
+  const float factor = exp2f(softmax.top - top);
+  if (lane % 4 == 0 && lane / 4 < n_heads) {
+    s.sum[column][own] *= factor;
+    if (column == 0) s.unscale[own] = top;
+  }
+  if (column < kSumSlots) softmax.template store_values<false>(slot, factor, n_heads, lane);
+  sync_block();
+  if (n_busy > kSumSlots) {
+    if (column >= kSumSlots) softmax.template store_values<true>(slot, factor, n_heads, lane);
+    sync_block();
+  }
+  const uint32_t quad = min(threadIdx.x, n_values / 4 - 1), head = quad / (kHeadDim / 4);
+  float4 y = make_float4(0, 0, 0, 0);
+#pragma unroll
+  for (uint32_t w = 0; w < kSumSlots; ++w) {
+    const float4 v = reinterpret_cast<const float4*>(s.scratch[0] + w * n_values)[quad];
+    y = make_float4(y.x + v.x, y.y + v.y, y.z + v.z, y.w + v.w);
+  }
+  float total = 0;
+#pragma unroll
+  for (uint32_t w = 0; w < kStreamWarps; ++w) total += s.sum[w][head];
+  *top_and_sum = make_float2(s.unscale[head], total);
   return y;
 }
 
-// All runs of the block's group, by the whole block.
+// By a warp: 32 values of a head, of all runs, in chunks of 32. A lane has four of them of every fourth run, and what
+// one run counts. All that is not there yet is asked for together.
 template <int kHeadDim>
-__device__ __forceinline__ void join_stream_runs(const DecodeAttentionParams& p, const StreamRun& run, uint8_t* memory,
-                                                 float* sums, uint32_t bit) {
-  auto* const acc = reinterpret_cast<float4*>(memory);
-  auto* const weight = reinterpret_cast<float*>(memory + kStreamThreads * sizeof(float4));
-  const uint32_t n_quads = run.n_heads * kHeadDim / 4, n_teams = kStreamThreads / n_quads, n = run.n_active;
-  const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  if (warp < run.n_heads) {  // a warp per head: what each run counts
-    float top = kLowestScore, sum = 0;
-    for (uint32_t r = lane; r < n; r += 32) top = fmaxf(top, __ldcg(stream_partial<kHeadDim>(p, run.group, r, warp)));
-    top = warp_max(top);
-    for (uint32_t r = lane; r < n; r += 32) {
-      const float2 part = __ldcg(reinterpret_cast<const float2*>(stream_partial<kHeadDim>(p, run.group, r, warp)));
-      const float f = exp2f(part.x - top);
-      weight[warp * n + r] = f;
-      sum += f * part.y;
-    }
-    sum = warp_sum(sum);
-    if (lane == 0) sums[warp] = sum;
-  }
-  sync_block();
-  const uint32_t quad = threadIdx.x % n_quads, team = threadIdx.x / n_quads, head = quad / (kHeadDim / 4);
+__device__ __forceinline__ void join_stream_slice(const DecodeAttentionParams& p, const StreamRun& run, uint32_t slice,
+                                                  const StreamTurn& partial, uint32_t bit) {
+  constexpr uint32_t kSlices = kHeadDim / 32, kLoads = 8;
+  const uint32_t lane = threadIdx.x % 32, head = slice / kSlices, d = slice % kSlices * 32 + lane % 8 * 4;
   float4 y = make_float4(0, 0, 0, 0);
-#pragma unroll 4
-  for (uint32_t r = team; r < n; r += n_teams) {
-    if (team >= n_teams) break;
-    const float* part = stream_partial<kHeadDim>(p, run.group, r, head) + 4 + quad % (kHeadDim / 4) * 4;
-    const float4 v = __ldcg(reinterpret_cast<const float4*>(part));
-    const float f = weight[head * n + r];
-    y = make_float4(y.x + f * v.x, y.y + f * v.y, y.z + f * v.z, y.w + f * v.w);
+  float top = kLowestScore, sum = 0;
+  for (uint32_t first = 0; first < run.n_active; first += 32) {
+    float4 v[kLoads + 1];
+    constexpr uint32_t kRun = kHeadsPerBlock * (kHeadDim + 4) / 4;
+    const float* const head_begin = stream_partial<kHeadDim>(p, run.group, first, head);
+    const auto* const counts = reinterpret_cast<const float4*>(head_begin) + lane * kRun;
+    const auto* const values = reinterpret_cast<const float4*>(head_begin + 4 + d) + lane / 8 * kRun;
+    const uint32_t left = run.n_active - first;
+    const auto has = [&](uint32_t j) { return (j < kLoads ? 4 * j + lane / 8 : lane) < left; };
+    const auto at = [&](uint32_t j) { return j < kLoads ? values + 4 * j * kRun : counts; };
+#pragma unroll
+    for (float4& x : v) x = make_float4(0, 0, 0, 0);
+    load_valid(v, has, at, partial);
+    const float own = has(kLoads) ? without_flag(v[kLoads].x) : kLowestScore;
+    const float new_top = fmaxf(top, warp_max(own)), shrink = exp2f(top - new_top);
+    const float weight = has(kLoads) ? exp2f(own - new_top) : 0;
+    top = new_top;
+    sum = sum * shrink + warp_sum(weight * without_flag(v[kLoads].y));
+    y = make_float4(y.x * shrink, y.y * shrink, y.z * shrink, y.w * shrink);
+#pragma unroll
+    for (uint32_t j = 0; j < kLoads; ++j) {
+      const float f = __shfl_sync(0xffffffffu, weight, 4 * j + lane / 8);
+      const float4 x = without_flags(v[j]);
+      y = make_float4(y.x + f * x.x, y.y + f * x.y, y.z + f * x.z, y.w + f * x.w);
+    }
   }
-  acc[threadIdx.x] = y;
-  sync_block();
-  for (uint32_t t = 1; team == 0 && t < n_teams; ++t) {
-    const float4 v = acc[t * n_quads + quad];
-    y = make_float4(y.x + v.x, y.y + v.y, y.z + v.z, y.w + v.w);
-  }
-  if (team == 0) store_stream_result(p, run.first_head * kHeadDim + 4 * quad, y, sums[head], bit);
+#pragma unroll
+  for (int mask = 8; mask <= 16; mask *= 2)
+    y = make_float4(y.x + __shfl_xor_sync(0xffffffffu, y.x, mask), y.y + __shfl_xor_sync(0xffffffffu, y.y, mask),
+                    y.z + __shfl_xor_sync(0xffffffffu, y.z, mask), y.w + __shfl_xor_sync(0xffffffffu, y.w, mask));
+  if (lane < 8) store_stream_result(p, (run.first_head + head) * kHeadDim + d, y, sum, bit);
 }
 
-// A warp's granules of the run.
-template <class T, int kHeadDim, class Stream>
-__device__ __forceinline__ void attend(const StreamRun& run, uint32_t position, Stream& stream,
-                                       StreamHeads<T, kHeadDim>& s, const StreamTurn& turn) {
-  const auto wait = [&](uint32_t barrier, uint32_t parity) { await_copy(barrier, parity, turn); };
-  const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  HeadSoftmax<T, kHeadDim> softmax;
-  softmax.unscale = s.unscale[lane / 4];
-  softmax.is_used = lane / 4 < run.n_heads;
-  for (uint32_t granule = run.begin + warp; granule < run.end; granule += kAttentionWarps) {
-    const uint32_t from = granule * kCacheGranule, n_valid = min(position + 1 - from, kCacheGranule);
-    const bool is_last = run.owns_new && granule + 1 == run.end;
-    float weights[4];
-    uint32_t half = stream.acquire(wait);
-    if (is_last) complete_stream_granule<T, kHeadDim>(half, s.new_row[0], n_valid, lane);
-    softmax.scores(s.q, half, lane, weights);
-    stream.release();
-    softmax.weigh(weights, static_cast<int>(run.first_position - from), static_cast<int>(n_valid), lane);
-    half = stream.acquire(wait);
-    if (is_last) complete_stream_granule<T, kHeadDim>(half, s.new_row[1], n_valid, lane);
-    softmax.add(half, weights, lane);
-    stream.release();
-  }
-  softmax.store(reinterpret_cast<float*>(s.rings[warp]), s.top[warp], s.sum[warp], run.n_heads, lane);
-}
-
-// Publishes the block's sums; true in the block that is the last of its group to do so.
+// The block's sums for the others, and its slices of all of them. The lowest bit of each float says whether it belongs
+// to this use of its place, as between phases (StreamFlag); a token begins with zeros.
 template <int kHeadDim>
-__device__ __forceinline__ bool is_last_run(const DecodeAttentionParams& p, const StreamRun& run) {
-  __threadfence();
-  sync_block();
-  if (threadIdx.x == 0) the_block().is_last = atomicAdd(p.n_arrived + run.group, 1) + 1 == run.n_active;
-  sync_block();
-  if (!the_block().is_last) return false;
-  if (threadIdx.x == 0) p.n_arrived[run.group] = 0;
-  __threadfence();
-  return true;
+__device__ __forceinline__ void join_stream_runs(const DecodeAttentionParams& p, const StreamRun& run, float4 y,
+                                                 float2 top_and_sum, uint32_t join, const StreamTurn& turn) {
+  StreamTurn partial = turn;
+  partial.in = (join + 1) & 1;
+  const uint32_t n_quads = run.n_heads * kHeadDim / 4, head = threadIdx.x / (kHeadDim / 4);
+  const auto flagged_four = [&](float4 v) {
+    return make_float4(flagged(v.x, partial.in), flagged(v.y, partial.in), flagged(v.z, partial.in),
+                       flagged(v.w, partial.in));
+  };
+  if (threadIdx.x < n_quads) {
+    const uint32_t d = threadIdx.x % (kHeadDim / 4) * 4;
+    auto* const part = reinterpret_cast<float4*>(stream_partial<kHeadDim>(p, run.group, run.index, head));
+    part[1 + d / 4] = flagged_four(y);
+    if (d == 0) part[0] = flagged_four(make_float4(top_and_sum.x, top_and_sum.y, 0, 0));
+  }
+  random_delay();
+  const uint32_t n_slices = run.n_heads * kHeadDim / 32;
+  for (uint32_t slice = run.index + threadIdx.x / 32 * run.n_active; slice < n_slices;
+       slice += run.n_active * kStreamWarps)
+    join_stream_slice<kHeadDim>(p, run, slice, partial, turn.out);
 }
 
+// What is needed behind the wait for the queries and behind the products is read anew from shared memory, for all
+// registers are taken in between.
 template <class T, int kHeadDim>
-__device__ __noinline__ void run_attention(const StreamTurn turn, uint32_t position) {
-  const uint32_t phase = turn.phase;
-  using Heads = StreamHeads<T, kHeadDim>;
+__device__ __noinline__ void run_attention() {
   StreamBlock& block = the_block();
-  const DecodeAttentionParams& p = block.phase[phase % 2].attention;
-  auto& s = *reinterpret_cast<Heads*>(shared + block.params.at.work);
-  StreamLaps laps(block.params, phase);
-  const uint32_t warp = threadIdx.x / 32;
-  const StreamRun run(p, position);
-  if (run.index >= run.n_active) return;
-  const uint64_t head_row = CacheLayout{p.n_kv_heads, p.n_ctx, kHeadDim}.row(run.kv_head, 0) * sizeof(T);
-  const uint32_t ring = min(warp, kAttentionWarps - 1);
-  typename Heads::Stream stream(s.rings[ring], kCacheStages, block.cache_barriers[ring],
-                                static_cast<const uint8_t*>(p.k_cache) + head_row,
-                                static_cast<const uint8_t*>(p.v_cache) + head_row, run.begin + warp, run.end);
-  if (warp < kAttentionWarps) {
-    stream.resume(block.cache_parity[warp]);
-    order_copies();
-    stream.start();
-    stream.prefetch(2);
+  const auto phase = []() -> const StreamPhase& { return the_block().phase[place().phase % 2]; };
+  using Heads = StreamHeads<T, kHeadDim>;
+  const auto heads = []() -> Heads& { return *reinterpret_cast<Heads*>(shared + the_block().params.at.work); };
+  {
+    Heads& s = heads();
+    const StreamLaps laps;
+    const StreamRun own(phase().cache, block.position);
+    if (!own.is_active()) return;
+    if (threadIdx.x == kStreamThreads - 1) s.run = own;
+    prepare_stream_heads(phase().attention, own, block.position, s, turn_now());
+    sync_block();
+    laps.lap(&StreamClock::input);
+    laps.note_ring(block.params.at, block.n_read);
   }
-  prepare_stream_heads(p, run, position, s, turn);
-  sync_block();
-  laps.lap(&StreamClock::input);
-  const uint32_t n_busy = min(kAttentionWarps, run.end - run.begin);
-  if (warp < n_busy) {
-    attend(run, position, stream, s, turn);
-    if (threadIdx.x % 32 == 0) block.cache_parity[warp] = stream.parity();
+  HeadSoftmax<T, kHeadDim> softmax;
+  {
+    Heads& s = heads();
+    const uint32_t lane = threadIdx.x % 32, begin = block.n_read, positions = phase().cache.positions;
+    softmax.unscale = s.unscale[lane / 4];
+    softmax.is_used = lane / 4 < s.run.n_heads;
+    StreamReader reader = block.reader[threadIdx.x / 32];
+    StreamAttend<T, kHeadDim>(s, block.position, block.params.at, turn_now(), positions).run(reader, begin, softmax);
+    if (lane == 0) block.reader[threadIdx.x / 32] = reader;
+    sync_block();
   }
-  sync_block();
-  laps.lap(&StreamClock::work);
-
-  const uint32_t n_quads = run.n_heads * kHeadDim / 4, quad = min(threadIdx.x, n_quads - 1);
-  const uint32_t head = quad / (kHeadDim / 4);
+  Heads& s = heads();
+  const StreamRun& run = s.run;
+  StreamLaps::lap(&StreamClock::work);
+  const uint32_t column = (block.reader[threadIdx.x / 32].next - block.n_read) % kStreamWarps;
   float2 top_and_sum;
-  const float4 y = join_stream_warps(s, n_busy, head, quad, &top_and_sum);
-  const bool has_quad = threadIdx.x < n_quads;
-  if (run.n_active == 1) {
-    if (has_quad) store_stream_result(p, run.first_head * kHeadDim + 4 * quad, y, top_and_sum.y, turn.out);
-    return laps.lap(&StreamClock::rest);
+  const float4 y = join_stream_warps(s, softmax, run, column, min(kStreamWarps, run.end - run.begin), &top_and_sum);
+  if (threadIdx.x == 0) block.n_read += StreamSlots(run.end - run.begin, phase().cache.positions).n_stages();
+  const DecodeAttentionParams& p = phase().attention;
+  if (run.n_active > 1) {
+    join_stream_runs<kHeadDim>(p, run, y, top_and_sum, phase().join, turn_now());
+  } else if (threadIdx.x < run.n_heads * kHeadDim / 4) {
+    store_stream_result(p, run.first_head * kHeadDim + 4 * threadIdx.x, y, top_and_sum.y, turn_now().out);
   }
-  if (has_quad) {
-    float* const part = stream_partial<kHeadDim>(p, run.group, run.index, head);
-    const uint32_t d = quad % (kHeadDim / 4) * 4;
-    *reinterpret_cast<float4*>(part + 4 + d) = y;
-    if (d == 0) *reinterpret_cast<float2*>(part) = top_and_sum;
-  }
-  if (is_last_run<kHeadDim>(p, run)) {
-    static_assert(sizeof s.rings >= kStreamThreads * sizeof(float4) + kHeadsPerBlock * kMaxStreamRuns * sizeof(float));
-    join_stream_runs<kHeadDim>(p, run, s.rings[0], s.sum[0], turn.out);
-  }
-  laps.lap(&StreamClock::rest);
+  StreamLaps::lap(&StreamClock::rest);
 }
 
 }  // namespace stretto::cuda

@@ -115,23 +115,29 @@ __device__ __forceinline__ void await(T& v, const T* p, const StreamTurn& turn) 
   } while (!is_valid(v, turn.in) && !patience.is_over());
 }
 
-// Loads all values, of which value j lies at at(j), and those that are not there anew, together. For few readers: what
-// everybody reads is better loaded anew one value after the other (docs/stream.md).
-template <uint32_t kMost, class At>
-__device__ __forceinline__ void load_valid(float (&v)[kMost], const At& at, const StreamTurn& turn) {
+// Loads all values j that has(j), of which value j lies at at(j), and those that are not there anew, together. For few
+// readers: what everybody reads is better loaded anew one value after the other (docs/stream.md).
+template <class T, uint32_t kMost, class Has, class At>
+__device__ __forceinline__ void load_valid(T (&v)[kMost], const Has& has, const At& at, const StreamTurn& turn) {
   StreamPatience patience{turn.control, turn.phase};
 #pragma unroll
-  for (uint32_t j = 0; j < kMost; ++j) load_now(v[j], at(j));
+  for (uint32_t j = 0; j < kMost; ++j)
+    if (has(j)) load_now(v[j], at(j));
   while (true) {
     bool valid = true;
 #pragma unroll
-    for (uint32_t j = 0; j < kMost; ++j) valid = valid && is_valid(v[j], turn.in);
+    for (uint32_t j = 0; j < kMost; ++j) valid = valid && (!has(j) || is_valid(v[j], turn.in));
     if (valid || patience.is_over()) break;
 #pragma unroll
     for (uint32_t j = 0; j < kMost; ++j)
-      if (!is_valid(v[j], turn.in)) load_now(v[j], at(j));
+      if (has(j) && !is_valid(v[j], turn.in)) load_now(v[j], at(j));
   }
   __syncwarp();
+}
+template <uint32_t kMost, class At>
+__device__ __forceinline__ void load_valid(float (&v)[kMost], const At& at, const StreamTurn& turn) {
+  load_valid(
+      v, [](uint32_t) { return true; }, at, turn);
 }
 
 }  // namespace stretto::cuda

@@ -12,9 +12,6 @@
 
 namespace stretto::cuda {
 
-constexpr uint32_t kAttentionWarps = 4;  // that take positions; rings for more would cost the weights theirs
-constexpr uint32_t kCacheStages = 2;     // one of keys, one of values
-
 // Where a warp is: the token of the launch, the phase, and the arrivals at the last meeting of all blocks.
 struct StreamLoop {
   uint32_t token, phase, arrived;
@@ -40,15 +37,31 @@ struct StreamBlock {
   unsigned long long best[kStreamWarps];
   StreamReader reader[kStreamWarps];
   StreamLoop loop[kStreamWarps];
-  uint64_t cache_barriers[kAttentionWarps][kCacheStages];
-  uint32_t cache_parity[kAttentionWarps];  // of the rings for keys and values
-  uint32_t n_read;                         // stages of all phases before the running one
-  bool is_last;                            // of the runs of a group of heads
-  bool stop;                               // for the feeder
-  long long clock;                         // at the end of the last measured part
-  uint32_t token, position, n_before;      // of the running token; tokens since the vectors were cleared
+  uint32_t n_read;                     // stages of all phases before the running one
+  bool stop;                           // for the feeder
+  uint32_t n_begun;                    // tokens of the launch behind the first one, also for the feeder
+  long long clock;                     // at the end of the last measured part
+  uint32_t token, position, n_before;  // of the running token; tokens since the vectors were cleared
 };
 __device__ __forceinline__ StreamBlock& the_block() { return *reinterpret_cast<StreamBlock*>(shared); }
+
+// The thread's number, read anew: what lived in a register across the calls of phases, which take all of them, would be
+// spilled to memory that the vectors push out of the first-level cache (1-3 us a phase, measured).
+__device__ __forceinline__ uint32_t thread_now() {
+  uint32_t thread;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+  return thread;
+}
+// The warp's place in the loop, read anew for the same reason.
+__device__ __forceinline__ volatile StreamLoop& place() { return the_block().loop[thread_now() / 32]; }
+// The running phase, likewise.
+__device__ __forceinline__ StreamTurn turn_now() {
+  const StreamBlock& block = the_block();
+  const uint32_t i = place().phase;
+  const StreamPhase& phase = block.phase[i % 2];
+  const auto bit = [&](const StreamFlag& f) { return (f.use + block.n_before * f.per_token + 1) & 1; };
+  return {block.params.control, i, bit(phase.in), bit(phase.out)};
+}
 
 // Where the input of a phase lies in shared memory.
 __device__ __forceinline__ GemvInput input_of(const StreamLinear& p, StreamBlock& block, uint8_t* at) {
@@ -222,28 +235,22 @@ __device__ __forceinline__ unsigned long long store_rows(const StreamLinear& p, 
   return key;
 }
 
-// Keeps the time of thread 0 where clocks are wanted.
+// Keeps the time of thread 0 where clocks are wanted. Nothing lives in registers from one call to the next.
 class StreamLaps {
  public:
-  __device__ __forceinline__ StreamLaps(const StreamParams& p, uint32_t phase) {
-    if (p.clocks != nullptr && threadIdx.x == 0) {
-      clock_ = p.clocks + phase * gridDim.x + blockIdx.x;
-      asm volatile("mov.u32 %0, %%smid;" : "=r"(clock_->sm));
-    }
-    if (p.clocks != nullptr && threadIdx.x / 32 + 1 == kStreamWarps)
-      ring_ = &p.clocks[phase * gridDim.x + blockIdx.x].ring;
-    begin_ = clock64();
-    if (clock_ != nullptr) clock_->wait = static_cast<uint32_t>(begin_ - the_block().clock);
+  __device__ __forceinline__ StreamLaps() {
+    lap(&StreamClock::wait);
+    if (is_kept(0)) asm volatile("mov.u32 %0, %%smid;" : "=r"(clock().sm));
   }
-  __device__ __forceinline__ void lap(uint32_t StreamClock::*part) {
-    if (clock_ == nullptr) return;
+  __device__ __forceinline__ static void lap(uint32_t StreamClock::*part) {
+    if (!is_kept(0)) return;
     const long long now = clock64();
-    clock_->*part = static_cast<uint32_t>(now - begin_);
-    the_block().clock = begin_ = now;
+    clock().*part = static_cast<uint32_t>(now - the_block().clock);
+    the_block().clock = now;
   }
   // How much of the ring is full, whose stages before number `n_read` are used up; by the last warp.
-  __device__ __forceinline__ void note_ring(const StreamLayout& at, uint32_t n_read) {
-    if (ring_ == nullptr) return;
+  __device__ __forceinline__ static void note_ring(const StreamLayout& at, uint32_t n_read) {
+    if (!is_kept(kStreamWarps - 1)) return;
     const uint32_t lane = threadIdx.x % 32;
     uint32_t place = n_read % at.n_stages + lane, round = n_read / at.n_stages, n = 0;
     for (uint32_t i = lane; i < at.n_stages; i += 32, place += 32) {
@@ -254,13 +261,17 @@ class StreamLaps {
       n += is_complete_now(shared_address(shared + at.barriers) + 8 * place, round % 2) ? 1 : 0;
     }
     n = __reduce_add_sync(0xffffffffu, n);
-    if (lane == 0) *ring_ = n;
+    if (lane == 0) clock().ring = n;
   }
 
  private:
-  StreamClock* clock_ = nullptr;
-  uint32_t* ring_ = nullptr;
-  long long begin_;
+  // By thread 0, or by the whole of another warp.
+  __device__ __forceinline__ static bool is_kept(uint32_t warp) {
+    return the_block().params.clocks != nullptr && threadIdx.x / 32 == warp && (warp != 0 || threadIdx.x == 0);
+  }
+  __device__ __forceinline__ static StreamClock& clock() {
+    return the_block().params.clocks[place().phase * gridDim.x + blockIdx.x];
+  }
 };
 
 // The block's share of a phase's products; the second format is void for one product. The largest key of a head's rows
@@ -270,7 +281,7 @@ __device__ __noinline__ void run_linear(const StreamTurn turn, unsigned long lon
   const uint32_t phase = turn.phase;
   StreamBlock& block = the_block();
   const StreamLinear& p = block.phase[phase % 2].linear;
-  StreamLaps laps(block.params, phase);
+  const StreamLaps laps;
   const StreamNorm norm(p);
   const GemvInput in = input_of(p, block, shared + block.params.at.work);
   float* const sums = reinterpret_cast<float*>(shared + block.params.at.work + p.sums);

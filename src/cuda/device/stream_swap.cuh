@@ -130,7 +130,7 @@ __device__ __forceinline__ void begin_memory(const SwapRouteParams& p, uint32_t 
 __device__ __noinline__ void run_route(const StreamTurn turn, uint32_t position) {
   StreamBlock& block = the_block();
   const StreamRoute& p = block.phase[turn.phase % 2].route;
-  StreamLaps laps(block.params, turn.phase);
+  const StreamLaps laps;
   auto* const kept = reinterpret_cast<float*>(shared + block.params.at.work + p.kept);
   auto& scratch = *reinterpret_cast<StreamRouteBlock::Shared*>(kept + p.padded);
   StreamRouteBlock route(p.op, StreamRow(p, turn, position), scratch);
@@ -155,7 +155,7 @@ __device__ __noinline__ void run_route(const StreamTurn turn, uint32_t position)
 __device__ __noinline__ void run_norm_row(const StreamTurn turn) {
   StreamBlock& block = the_block();
   const StreamNormRow& p = block.phase[turn.phase % 2].norm_row;
-  StreamLaps laps(block.params, turn.phase);
+  const StreamLaps laps;
   const StreamVector x{p.x, p.d, turn};
   random_delay();
   float sum = 0;
@@ -182,7 +182,7 @@ __device__ __noinline__ void run_norm_row(const StreamTurn turn) {
 __device__ __noinline__ void run_collapse(const StreamTurn turn, uint32_t position) {
   StreamBlock& block = the_block();
   const SwapCollapseParams& p = block.phase[turn.phase % 2].collapse.op;
-  StreamLaps laps(block.params, turn.phase);
+  const StreamLaps laps;
   auto& scratch = *reinterpret_cast<CollapseScratch*>(shared + block.params.at.work);
   const auto row_at = [&](uint32_t k) { return p.w + uint64_t{k} * p.d; };
   const StreamVector v{p.v, p.d, turn};
@@ -213,7 +213,7 @@ __device__ __noinline__ void run_collapse(const StreamTurn turn, uint32_t positi
 __device__ __noinline__ void run_state(const StreamTurn turn, uint32_t position) {
   const StreamState& p = the_block().phase[turn.phase % 2].state;
   const StreamMemory& memory = the_block().memory;
-  StreamLaps laps(the_block().params, turn.phase);
+  const StreamLaps laps;
 #pragma unroll 1
   for (uint32_t s = 0; s < kStreams && p.ram != nullptr; ++s) {
     float* const to = p.ram + (uint64_t{position} * kStreams + s) * p.d;
