@@ -73,8 +73,9 @@ void add_device_flags(CLI::App& command, ModelFlags& o) {
   command.add_flag("--no-weight-copies", o.device.no_weight_copies, "CUDA: no decoded copies of weights for prefill")
       ->envname("STRETTO_NO_WEIGHT_COPIES");
   command
-      .add_option("--decode", o.device.decode,
-                  "CUDA: graph, stream (one persistent kernel) or auto (the faster one, measured at load)")
+      .add_option(
+          "--decode", o.device.decode,
+          "CUDA: graph, stream (one persistent kernel) or auto (the faster one, measured when tokens are first chosen)")
       ->check(CLI::IsMember({"graph", "stream", "auto"}))
       ->capture_default_str()
       ->envname("STRETTO_DECODE");

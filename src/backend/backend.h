@@ -64,7 +64,7 @@ class Executable {
   // the caller has seen it, at most two steps ahead and never beyond n_ctx. start_decode runs `token` at `position`
   // (both as in a step) and returns whether the backend can do this; next_token returns the token chosen after the last
   // one consumed, and may be called n_ctx - position times. run(), start_decode or stop_decode ends the loop. None of
-  // them throws or allocates.
+  // them throws or allocates, but for start_decode where it measures which of two ways is faster and says so.
   virtual bool start_decode(int32_t token, uint64_t position, const TokenChoice& choice) {
     (void)token, (void)position, (void)choice;
     return false;

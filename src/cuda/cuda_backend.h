@@ -14,7 +14,8 @@ namespace stretto {
 enum class DecodePath {
   kGraph,   // one kernel per op, captured in a graph: every device and program
   kStream,  // one persistent kernel for whole tokens: sm_90 and later; Error(kUnsupported) where it cannot run
-  kAuto,    // the faster of the two, measured when the model is loaded; a remark says what was chosen and why
+  kAuto,    // the faster of the two, measured when a greedy loop begins, at its position (once per doubling of it from
+            // 2048 on); a remark says what was chosen and why
 };
 
 struct CudaOptions {

@@ -53,13 +53,18 @@ void CudaExecutable::run_loop_step() {
   n_decode_launches_ = machine_.queue.n_launches - 1;
 }
 
+void CudaExecutable::start_loop(int32_t token, uint64_t position, const TokenChoice& choice) {
+  begin_decode(token, position);
+  loop_samples_ = !choice.is_greedy();
+  if (loop_samples_) sampler_.begin(stream_.get(), choice, position);
+  run_loop_step();
+}
+
 bool CudaExecutable::start_decode(int32_t token, uint64_t position, const TokenChoice& choice) {
   CHECK(position < options_.n_ctx);
   try {
-    begin_decode(token, position);
-    loop_samples_ = !choice.is_greedy();
-    if (loop_samples_) sampler_.begin(stream_.get(), choice, position);
-    run_loop_step();
+    if (choice.is_greedy()) choose_path(token, position);
+    start_loop(token, position, choice);
   } catch (const Error& e) {
     stop(e.what());
   }

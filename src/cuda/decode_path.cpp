@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "base/error.h"
 #include "cuda/executable.h"
@@ -16,8 +17,9 @@ void CudaExecutable::open_stream() {
                                              words, kMailboxSize);
     problem = runner_->problem();
   }
-  streams_ = problem.empty();
-  if (streams_) return;
+  streams_ = how_.decode == DecodePath::kStream;
+  if (problem.empty()) return;
+  streams_ = false;
   runner_.reset();
   if (how_.decode == DecodePath::kStream)
     fail(ErrorKind::kUnsupported, "--decode stream: the persistent stream cannot run this: {}", problem);
@@ -30,26 +32,45 @@ void CudaExecutable::use_stream(bool wanted) {
   streams_ = wanted;
 }
 
-// The state that this leaves behind lies beyond every later step's begin. The stream has to be faster by more than
-// measurements scatter, lest the choice, and with it the last bits of logits, change from load to load.
-void CudaExecutable::choose_path() {
+namespace {
+
+// The choice is made anew where the position has doubled, from here on: what a step reads of its cache grows with it.
+constexpr uint64_t kFirstDepth = 2048;
+constexpr int kMeasuredTokens = 16, kLeastTokens = 4;
+
+}  // namespace
+
+// Both paths for a greedy loop that begins with this token at this position. What they leave behind lies where the loop
+// will write before it reads. The stream has to be faster by more than measurements scatter, lest the choice, and with
+// it the last bits of logits, change from run to run.
+bool CudaExecutable::measures_faster_stream(int32_t token, uint64_t position, int n_tokens) {
   constexpr double kMargin = 0.98;
-  if (!streams_) return;
-  const int n = static_cast<int>(std::min<uint64_t>(options_.n_ctx / 2, 16));
-  streams_ = false;
-  if (n < 4) {
-    how_.remark("decode: graph (the context is too short to measure the persistent stream)");
-    return;
-  }
   double us[2] = {0, 0};
   for (const bool stream : {false, true, false, true}) {
     streams_ = stream;
-    us[stream ? 1 : 0] = host_us_per_token(0, 0, n);
+    us[stream ? 1 : 0] = host_us_per_token(token, position, n_tokens);
     end_loop();
   }
-  streams_ = us[1] < kMargin * us[0];
-  how_.remark(fmt::format("decode: {} (measured: stream {:.0f} us, graph {:.0f} us per token)",
-                          streams_ ? "stream" : "graph", us[1], us[0]));
+  const bool is_faster = us[1] < kMargin * us[0];
+  how_.remark(fmt::format("decode: {} (measured from position {}: stream {:.0f} us, graph {:.0f} us per token)",
+                          is_faster ? "stream" : "graph", position, us[1], us[0]));
+  return is_faster;
+}
+
+// The path of greedy loops from this position on, where it is ours to choose.
+void CudaExecutable::choose_path(int32_t token, uint64_t position) {
+  if (how_.decode != DecodePath::kAuto || !runner_) return;
+  std::optional<bool>& chosen = streams_at_[std::bit_width(position / kFirstDepth)];
+  if (!chosen) {
+    const auto n = static_cast<int>(std::min<uint64_t>(options_.n_ctx - position, kMeasuredTokens));
+    if (n >= kLeastTokens) {
+      chosen = measures_faster_stream(token, position, n);
+    } else if (std::ranges::none_of(streams_at_, [](const auto& c) { return c.has_value(); })) {
+      how_.remark("decode: graph (too little context is left to measure the persistent stream)");
+      chosen = false;
+    }
+  }
+  if (chosen) streams_ = *chosen;
 }
 
 // No further token of the decode loop begins.

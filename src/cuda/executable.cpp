@@ -50,7 +50,6 @@ CudaExecutable::CudaExecutable(Program program, const CompileOptions& options, c
   tune();
   if (how.decode != DecodePath::kGraph) open_stream();
   capture();  // also beside the stream: sampled steps and profiles run through graphs
-  if (how.decode == DecodePath::kAuto) choose_path();
 }
 
 CudaExecutable::~CudaExecutable() { (void)cudaStreamSynchronize(stream_.get()); }

@@ -1,7 +1,9 @@
 // A program compiled for a GPU: its arenas, its captured steps, and the loop over its ops for every other step.
 #pragma once
 
+#include <array>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "cuda/cuda_backend.h"
@@ -81,12 +83,14 @@ class CudaExecutable : public Executable {
   void run_decode();
   void run_loop_step();
   void begin_decode(int32_t token, uint64_t position);
+  void start_loop(int32_t token, uint64_t position, const TokenChoice& choice);
   double host_us_per_token(int32_t token, uint64_t position, int n_steps);
   void launch_variant(const Variant& v);
   StreamProfile profile_stream(const ProfileOptions& options);
   double time_variant(Variant& v, const ProfileOptions& options, int n_steps);
   void open_stream();
-  void choose_path();
+  bool measures_faster_stream(int32_t token, uint64_t position, int n_tokens);
+  void choose_path(int32_t token, uint64_t position);
   void end_loop();
   void send_step(const Step& step);
   [[noreturn]] static void stop(const char* reason);
@@ -107,6 +111,7 @@ class CudaExecutable : public Executable {
   TokenSampler sampler_;
   std::unique_ptr<StreamRunner> runner_;
   bool streams_ = false;
+  std::array<std::optional<bool>, 65> streams_at_ = {};  // what was measured, per doubling of the position
   Graph decode_, greedy_, sampled_;
   uint64_t n_decode_launches_ = 0;
   // The decode loop: steps put into the stream and tokens handed out.

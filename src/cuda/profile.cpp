@@ -59,7 +59,7 @@ std::optional<double> CudaExecutable::device_us_per_token(int32_t token, uint64_
 
 // By the host's clock, the first token left out: it waits for the start of the loop.
 double CudaExecutable::host_us_per_token(int32_t token, uint64_t position, int n_steps) {
-  start_greedy(token, position);
+  start_loop(token, position, {});
   next_token();
   const auto start = std::chrono::steady_clock::now();
   for (int i = 1; i < n_steps; ++i) next_token();
@@ -96,6 +96,7 @@ double CudaExecutable::time_variant(Variant& v, const ProfileOptions& options, i
 std::optional<Profile> CudaExecutable::profile(const ProfileOptions& options) {
   CHECK(options.n_steps > 1 && options.n_rounds > 0);
   CHECK(options.position + static_cast<uint64_t>(options.n_steps) <= options_.n_ctx);
+  choose_path(options.token, options.position);
   const Choices chosen = machine_.choices;
   std::vector<std::string> roles = roles_of(program_, !machine_.ropes.empty());
   std::deque<Variant> variants;  // each role alone, then the step without it

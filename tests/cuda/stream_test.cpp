@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <random>
 
 #include "base/error.h"
 #include "cuda/device.h"
@@ -130,6 +131,40 @@ TEST(CudaStream, WhatItCannotRunIsRefusedByName) {
     EXPECT_EQ(Loop(name, said, 64).tokens(20), Loop(name, DecodePath::kGraph, 64).tokens(20)) << name;
     EXPECT_NE(said.find("decode: graph (the persistent stream cannot run this: "), std::string::npos) << said;
   }
+}
+
+// Nothing is measured at load, nor for sampled tokens; then once for each doubling of the position. What is measured
+// lies behind the state.
+TEST(CudaStream, AutoMeasuresWhereGreedyTokensBegin) {
+  SKIP_WITHOUT_DEVICE();
+  const std::string name = "gguf/llama.f16";  // both paths choose the same tokens
+  const auto wanted = Loop(name, DecodePath::kGraph, 128).tokens(100);
+  std::string said;
+  const Loop loop(name, said, 4400);
+  Executable& executable = *loop.executable;
+  const int32_t output = 0;
+  for (uint64_t i = 0; i < 40; ++i) {
+    const int32_t id = i == 0 ? 1 : wanted[i - 1];
+    executable.run({.tokens = {&id, 1}, .position = i, .outputs = {&output, 1}});
+  }
+  const std::mt19937_64 random(3);
+  TokenChoice choice{.bias = {}, .history = {}, .random = &random};
+  choice.steps[choice.n_steps++] = {ChoiceStep::kTopK, 40};
+  EXPECT_TRUE(executable.start_decode(wanted[39], 40, choice));
+  executable.next_token();
+  EXPECT_EQ(said, "");
+  EXPECT_TRUE(executable.start_greedy(wanted[39], 40));
+  for (size_t i = 40; i < 90; ++i) ASSERT_EQ(executable.next_token(), wanted[i]) << i;
+  EXPECT_NE(said.find("measured from position 40: stream "), std::string::npos) << said;
+  const size_t n_said = said.size();
+  EXPECT_EQ(loop.tokens(100), wanted);
+  EXPECT_EQ(said.size(), n_said) << said;
+  EXPECT_TRUE(executable.start_greedy(1, 4200));
+  executable.next_token();
+  EXPECT_NE(said.find("measured from position 4200: stream "), std::string::npos) << said;
+  EXPECT_TRUE(executable.start_greedy(1, 4398));
+  executable.next_token();
+  executable.stop_decode();
 }
 
 // The prompt's keys and values come from the same kernels; then steps here and there, with runs of the context that are
