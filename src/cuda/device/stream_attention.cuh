@@ -103,26 +103,26 @@ __device__ __forceinline__ void store_stream_query(StreamHeads<T, kHeadDim>& s, 
   if (lane == 0) s.unscale[head] = in_range ? __uint_as_float((exponent - 7) << 23) : 1;
 }
 
-// A warp each for the queries of the block, the token's key and its value.
+// A warp each for the queries of the block, the token's key and its value. Queries and key share their code: what is
+// run once in a phase takes as long as its instructions take to come.
 template <class T, int kHeadDim>
 __device__ __forceinline__ void prepare_stream_heads(const DecodeAttentionParams& p, const StreamRun& run,
                                                      uint32_t position, StreamHeads<T, kHeadDim>& s,
                                                      const StreamTurn& turn) {
   const uint32_t task = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const bool is_query = task < run.n_heads, is_key = task == run.n_heads;
+  if (!is_query && (!run.owns_new || task > run.n_heads + 1)) return;
   StreamHead<kHeadDim> y;
-  if (task < run.n_heads) {
-    constexpr float kLog2E = 1.4426950408889634F;
-    const float factor = p.scale * kLog2E * (p.apply_temperature ? __ldcg(p.rows.temperature) : 1);
-    y.prepare(p, p.q + (run.first_head + task) * kHeadDim, p.q_norm, s.scratch[task], lane, turn);
-    store_stream_query(s, task, y, factor, lane);
-    return;
-  }
-  if (!run.owns_new || task > run.n_heads + 1) return;
-  const bool is_key = task == run.n_heads;
-  if (is_key) {
-    y.prepare(p, p.k + run.kv_head * kHeadDim, p.k_norm, s.scratch[run.n_heads], lane, turn);
+  if (is_query || is_key) {
+    const float* const x = is_query ? p.q + (run.first_head + task) * kHeadDim : p.k + run.kv_head * kHeadDim;
+    y.prepare(p, x, is_query ? p.q_norm : p.k_norm, s.scratch[task], lane, turn);
   } else {
     y.load(p.v + run.kv_head * kHeadDim, lane, turn);
+  }
+  if (is_query) {
+    constexpr float kLog2E = 1.4426950408889634F;
+    const float factor = p.scale * kLog2E * (p.apply_temperature ? __ldcg(p.rows.temperature) : 1);
+    return store_stream_query(s, task, y, factor, lane);
   }
   const CacheLayout layout{p.n_kv_heads, p.n_ctx, kHeadDim};
   T* const cache = static_cast<T*>(is_key ? p.k_cache : p.v_cache) + layout.row(run.kv_head, position);
@@ -267,6 +267,7 @@ __device__ __forceinline__ void join_stream_slice(const DecodeAttentionParams& p
   const uint32_t lane = threadIdx.x % 32, head = slice / kSlices, d = slice % kSlices * 32 + lane % 8 * 4;
   float4 y = make_float4(0, 0, 0, 0);
   float top = kLowestScore, sum = 0;
+#pragma unroll 1
   for (uint32_t first = 0; first < run.n_active; first += 32) {
     float4 v[kLoads + 1];
     constexpr uint32_t kRun = kHeadsPerBlock * (kHeadDim + 4) / 4;
@@ -319,6 +320,7 @@ __device__ __forceinline__ void join_stream_runs(const DecodeAttentionParams& p,
   }
   random_delay();
   const uint32_t n_slices = run.n_heads * kHeadDim / 32;
+#pragma unroll 1
   for (uint32_t slice = run.index + threadIdx.x / 32 * run.n_active; slice < n_slices;
        slice += run.n_active * kStreamWarps)
     join_stream_slice<kHeadDim>(p, run, slice, partial, turn.out);
