@@ -232,7 +232,7 @@ TEST(CudaStream, LaunchAfterLaunchAtAnyDepth) {
   EXPECT_EQ(loop.tokens(64), wanted);
 }
 
-// Stages go to the warps in turn, also where their number is no multiple of the warps; and few or many are under way.
+// Rings of few or many stages, of which few or many are under way.
 TEST(CudaStream, RingsOfAnyNumberOfStagesAndWindowsOfAnySize) {
   SKIP_WITHOUT_DEVICE();
   const Loop loop("gguf/llama.q8_0", DecodePath::kStream, 64);
