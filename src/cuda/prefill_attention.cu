@@ -39,8 +39,9 @@ __global__ void __launch_bounds__(256) prepare_kernel(const __grid_constant__ Pr
   if (t >= p.n_tokens) return;
   if (head < p.n_heads) {
     const uint64_t at = (uint64_t{t} * p.n_heads + head) * kHeadDim;
-    const LaneValues<kHeadDim> y = prepare_head<kHeadDim>(p, p.q + at, load_norm<kHeadDim>(p.q_norm, lane),
-                                                          p.q_norm != nullptr, t, scratch[warp], lane);
+    const LaneValues<kHeadDim> y =
+        prepare_head<kHeadDim>(p, fetch_head<kHeadDim>(p, p.q + at, t, lane), load_norm<kHeadDim>(p.q_norm, lane),
+                               p.q_norm != nullptr, scratch[warp], lane);
     const float factor = p.scale * kLog2E * (p.apply_temperature ? p.rows.temperature[t] : 1);
     T* out = static_cast<T*>(p.queries) + at;
 #pragma unroll
@@ -53,7 +54,8 @@ __global__ void __launch_bounds__(256) prepare_kernel(const __grid_constant__ Pr
   const float* x = (is_key ? p.k : p.v) + (uint64_t{t} * n_kv + head) * kHeadDim;
   LaneValues<kHeadDim> y;
   if (is_key) {
-    y = prepare_head<kHeadDim>(p, x, load_norm<kHeadDim>(p.k_norm, lane), p.k_norm != nullptr, t, scratch[warp], lane);
+    y = prepare_head<kHeadDim>(p, fetch_head<kHeadDim>(p, x, t, lane), load_norm<kHeadDim>(p.k_norm, lane),
+                               p.k_norm != nullptr, scratch[warp], lane);
   } else {
 #pragma unroll
     for (int i = 0; i < y.kPer; ++i) y.v[i] = x[lane + 32 * i];

@@ -17,6 +17,7 @@
 namespace stretto::cuda {
 
 constexpr uint32_t kMaxExpertWarps = 16;
+constexpr uint32_t kNormFactor = 31;  // its place in GemvInput::scratch, behind the sums of the warps
 
 // Shared memory of a block, in order; every part is a multiple of 16 bytes.
 struct ExpertLayout {
@@ -150,6 +151,15 @@ class SharedVector {
 
   float4 v_[kEarly];
 };
+
+// The factor of a norm from its sums, by one warp: behind SharedVector::store() and a barrier, for what reads it behind
+// another one. Work for the time in which the first weights are on their way: at the end of the kernel it took 2 us of
+// a layer, where the instructions themselves have to be fetched behind the next kernel's stream.
+__device__ __forceinline__ void join_norm(const ExpertGemvParams& p, const GemvInput& in) {
+  const uint32_t lane = threadIdx.x % 32;
+  const float sum = warp_sum(lane < blockDim.x / 32 ? in.scratch[lane] : 0);
+  if (lane == 0) in.scratch[kNormFactor] = p.norm != nullptr ? rms_factor(sum, p.n_in, p.eps) : 1;
+}
 
 // What a folded group needs beside its sums: the part of the first of two rows that share a packed one.
 template <class Format>
@@ -341,6 +351,7 @@ __global__ void __launch_bounds__(32 * kMaxExpertWarps, 2)
     chosen_x.load(p, input.x, in);
   }
   __syncthreads();
+  if (kGateUp && warp == n_warps - 1) join_norm(p, in);
   const auto next_address = [&] { return address_of(routing.ids[to_copy.slot]); };
   if (p.late) trigger_dependents();
   for (uint32_t i = begin; i < end; ++i, item.step(p))
@@ -348,7 +359,7 @@ __global__ void __launch_bounds__(32 * kMaxExpertWarps, 2)
                           sums + 4 * p.fold * i);
   __syncthreads();
   delay_stores();
-  store_items(p, items, sums, routing.weights, kGateUp ? norm_factor<kMaxExpertWarps>(input, in, 0) : 1, residual);
+  store_items(p, items, sums, routing.weights, kGateUp ? in.scratch[kNormFactor] : 1, residual);
 }
 
 }  // namespace stretto::cuda
