@@ -13,6 +13,7 @@ constexpr uint32_t kRingBytes = 142 << 10, kRingBytesWide = 171 << 10;
 // But attention keeps some SMs busy for long; the product after it starts beside it.
 constexpr uint32_t kRingBytesBesideAttention = 106 << 10;
 constexpr uint32_t kStageBytes = 4608;
+constexpr uint32_t kFewUnits = 36, kFewWarps = 8;  // of a block
 
 // A block asks for so much shared memory that one fits on an SM beside the block of the kernel before it, and no two.
 // The device puts blocks wherever there is room: without this it put 132 blocks of 34 KB on 46 SMs, three on each.
@@ -53,6 +54,8 @@ GemvTuning tune_gemv(const PackedShape& shape, bool with_norm, const DeviceShape
   const uint64_t n_runs = shape.n_groups() / run_groups;
   t.n_blocks = static_cast<uint32_t>(std::min<uint64_t>(n_runs, device.n_sm * t.blocks_per_sm));
   const auto groups = static_cast<uint32_t>((n_runs + t.n_blocks - 1) / t.n_blocks * run_groups);
+  // Of so few units fewer warps get whole groups (the output projection of 30B-A3B, measured).
+  if (choice.n_warps == 0 && groups * shape.n_units() <= kFewUnits) t.n_warps = std::min(t.n_warps, kFewWarps);
   // No stage that a warp has nothing to put into.
   const auto warp_units = static_cast<uint32_t>((groups * shape.n_units() + t.n_warps - 1) / t.n_warps);
   t.units_per_stage = std::clamp(warp_units, 1U, t.units_per_stage);

@@ -191,7 +191,7 @@ void for_each_launch(const Matrix& matrix, bool with_norm, uint64_t rows, const 
 
 // The first bytes of the next matrix, and of one with the same input that follows it.
 void set_next(const Matrix& matrix, const Machine& m, GemvParams& params) {
-  const uint32_t wanted = gemv_ahead_bytes(matrix.shape.type, m.choices.of(matrix));
+  const uint32_t wanted = gemv_ahead_bytes(matrix.shape.type, m.choice_of(matrix));
   if (wanted == 0 || matrix.next == nullptr) return;
   const Matrix* const next[] = {matrix.next, matrix.next->next};
   const bool pair = next[0]->role == next[1]->role && next[0] != &matrix && next[1] != &matrix;

@@ -142,13 +142,14 @@ struct Machine {
   Gemm* gemm = nullptr;                                 // nullptr: every step runs the decode kernels
 
   const Tables& tables() const { return program->tables; }
-  // Where a step has experts, the products in front of attention, attention and the experts' sum trigger their
-  // dependents when their input has come: measured (docs/performance.md), 4 % of a token of 30B-A3B. Its matrices are
-  // so small that the ring of the next kernel fits beside theirs, and x would wait behind it. Models without experts,
-  // swap layers among them, lose.
+  // Where a step has experts, every product, attention and the experts' sum trigger their dependents when their input
+  // has come, and no product fetches the next one's weights: measured (docs/performance.md), 9 % of a token of 30B-A3B.
+  // Its matrices are so small that the ring of the next kernel fits beside theirs, and x would wait behind it. Models
+  // without experts, swap layers among them, lose.
   GemvChoice choice_of(const Matrix& matrix) const {
     GemvChoice choice = choices.of(matrix);
-    if (choice.late == 0 && has_experts && !choice.beside_attention) choice.late = 1;
+    if (choice.late == 0 && has_experts) choice.late = 1;
+    if (choice.ahead_bytes == 0 && has_experts) choice.ahead_bytes = 1;
     return choice;
   }
   DecodeAttentionChoice attention_choice() const {
