@@ -134,6 +134,15 @@ TEST(Tune, AChoiceOverridesWhatItNames) {
   EXPECT_EQ(t.units_per_stage, 2u);
 }
 
+TEST(Tune, FewUnitsHaveFewerWarps) {
+  const auto warps = [](uint64_t rows, uint64_t columns, const GemvChoice& choice) {
+    return tune_gemv(packed_shape(DType::kQ4_K, rows, columns), false, kH100, choice).n_warps;
+  };
+  EXPECT_EQ(warps(2048, 4096, {}), 8u);  // four groups of eight units to a block
+  EXPECT_EQ(warps(5120, 2048, {}), 12u);
+  EXPECT_EQ(warps(2048, 4096, {.n_warps = 12}), 12u);
+}
+
 TEST(Tune, ShortContextsHaveShortRuns) {
   EXPECT_EQ(active_runs(1, 32, 8), 1U);
   EXPECT_EQ(active_runs(9, 32, 8), 2U);
@@ -151,6 +160,8 @@ TEST(Tune, AttentionSplitsTheContextOverTheDevice) {
   EXPECT_EQ(t.n_stages, 4u);
   EXPECT_EQ(t.n_early_stages, 3u);
   EXPECT_EQ(tune_decode_attention(DType::kF16, 32, 4, 128, kH100, {}).n_stages, 3u) << "eight heads to a block";
+  EXPECT_EQ(t.min_granules, 8u);
+  EXPECT_EQ(tune_decode_attention(DType::kF16, 32, 4, 128, kH100, {}).min_granules, 10u) << "eight heads to a block";
   EXPECT_FALSE(t.late);
   EXPECT_TRUE(tune_decode_attention(DType::kF16, 32, 8, 128, kH100, {.late = 1}).late);
   constexpr DeviceShape kSmall{.n_sm = 128, .shared_bytes_per_sm = 100 << 10, .shared_bytes_per_block = 99 << 10};
