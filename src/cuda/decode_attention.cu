@@ -157,17 +157,17 @@ __device__ __forceinline__ void prepare_heads(const DecodeAttentionParams& p,
   }
 }
 
-// Half of a granule as it has to be read: the step's own rows, from row `first_new` on, put in, and nothing from row
-// n_valid on.
+// Rows of half a granule as they have to be read, from `first_new` to below `end`: the step's own rows, and nothing
+// from row n_valid on.
 template <class T, int kHeadDim>
-__device__ __forceinline__ void complete_granule(uint32_t half, const T* new_rows, int first_new, int n_valid,
+__device__ __forceinline__ void complete_granule(uint32_t half, const T* new_rows, int first_new, int n_valid, int end,
                                                  uint32_t lane) {
   constexpr int kRowBytes = kHeadDim * 2;
-  for (int at = 16 * static_cast<int>(lane); at < static_cast<int>(kCacheGranule) * kRowBytes; at += 512) {
-    const int row = at / kRowBytes;
-    if (row < first_new) continue;
+  const int begin = first_new * kRowBytes;
+#pragma unroll 1
+  for (int at = begin + 16 * static_cast<int>(lane); at < end * kRowBytes; at += 512) {
     uint4 v = make_uint4(0, 0, 0, 0);
-    if (row < n_valid) v = reinterpret_cast<const uint4*>(new_rows)[(at - first_new * kRowBytes) / 16];
+    if (at < n_valid * kRowBytes) v = reinterpret_cast<const uint4*>(new_rows)[(at - begin) / 16];
     store_shared(half + at, v);
   }
   __syncwarp();
@@ -244,12 +244,14 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
       const bool has_new = n_old < static_cast<int>(kCacheGranule);
       float weights[4];
       uint32_t half = reader.take(lane);
-      if (has_new) complete_granule<T, kHeadDim>(half, s.new_rows[0][skipped], max(0, n_old), n_valid, lane);
+      // Keys behind the valid ones may be anything: their scores do not count.
+      if (has_new) complete_granule<T, kHeadDim>(half, s.new_rows[0][skipped], max(0, n_old), n_valid, n_valid, lane);
       softmax.scores(s.q, half, lane, weights);
       reader.give_back();
       softmax.weigh(weights, static_cast<int>(run.first_position) - from, n_valid, lane);
       half = reader.take(lane);
-      if (has_new) complete_granule<T, kHeadDim>(half, s.new_rows[1][skipped], max(0, n_old), n_valid, lane);
+      if (has_new)
+        complete_granule<T, kHeadDim>(half, s.new_rows[1][skipped], max(0, n_old), n_valid, kCacheGranule, lane);
       softmax.add(half, weights, lane);
       reader.give_back();
     }

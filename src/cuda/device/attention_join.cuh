@@ -41,11 +41,13 @@ struct RunValues {
   template <int kHeadDim>
   __device__ __forceinline__ void load(const DecodeAttentionParams& p, uint32_t first_run, uint32_t n_runs,
                                        uint32_t head, uint32_t d, uint32_t lane) {
+    constexpr uint32_t kRun = kHeadsPerBlock * (kHeadDim + 4);  // floats, as in partial_of()
+    const uint32_t first = first_run + lane / 8;
+    const float* const from = partial_of<kHeadDim>(p, first, head) + 4 + d;
 #pragma unroll
     for (uint32_t i = 0; i < kLoads; ++i) {
-      const uint32_t r = first_run + 4 * i + lane / 8;
       v[i] = make_float4(0, 0, 0, 0);
-      if (r < n_runs) v[i] = __ldcg(reinterpret_cast<const float4*>(partial_of<kHeadDim>(p, r, head) + 4 + d));
+      if (first + 4 * i < n_runs) v[i] = __ldcg(reinterpret_cast<const float4*>(from + 4 * i * kRun));
     }
   }
 };
@@ -78,16 +80,18 @@ __device__ __forceinline__ void join_slice(const DecodeAttentionParams& p, uint3
   }
   sum = warp_sum(sum);
   float4 y = make_float4(0, 0, 0, 0);
-#pragma unroll
-  for (uint32_t c = 0; c < kChunks; ++c) {
-    if (32 * c >= n_runs) break;
-    if (c > 0) values.load<kHeadDim>(p, 32 * c, n_runs, head, d, lane);
+#pragma unroll 1
+  for (uint32_t first = 0; first < n_runs; first += 32) {
+    if (first > 0) values.load<kHeadDim>(p, first, n_runs, head, d, lane);
+    const float own = weight[0];
 #pragma unroll
     for (uint32_t i = 0; i < RunValues::kLoads; ++i) {
       const float4 v = values.v[i];
-      const float f = __shfl_sync(0xffffffffu, weight[c], 4 * i + lane / 8);
+      const float f = __shfl_sync(0xffffffffu, own, 4 * i + lane / 8);
       y = make_float4(y.x + f * v.x, y.y + f * v.y, y.z + f * v.z, y.w + f * v.w);
     }
+#pragma unroll
+    for (uint32_t c = 0; c + 1 < kChunks; ++c) weight[c] = weight[c + 1];  // those of the next chunk come first
   }
 #pragma unroll
   for (int mask = 8; mask <= 16; mask *= 2)
@@ -120,24 +124,25 @@ __device__ __forceinline__ void join_runs(const DecodeAttentionParams& p, uint32
   uint32_t* const n_arrived = p.n_arrived + blockIdx.z * gridDim.x + blockIdx.x;
   __syncthreads();
   if (threadIdx.x == 0) is_last = arrive(n_arrived) + 1 == n_runs;
+  uint32_t first = warp, step = n_warps;
   if (p.waits) {
-    const uint32_t first = blockIdx.y + warp * n_runs, step = n_runs * n_warps;
+    first = blockIdx.y + warp * n_runs;
+    step = n_runs * n_warps;
     if (first >= n_slices) return;
     if (lane == 0)
       while ((load_acquire(n_arrived) & 0xffff) != n_runs) {
       }
     __syncwarp();
-    for (uint32_t slice = first; slice < n_slices; slice += step)
-      join_slice<kHeadDim>(p, n_runs, slice, group_begin, lane);
-    if (lane == 0 && atomicAdd(n_arrived, 1U << 16) >> 16 == min(n_slices, step) - 1) *n_arrived = 0;
-    return;
+  } else {
+    __syncthreads();
+    if (!is_last) return;
+    if (threadIdx.x == 0) *n_arrived = 0;
+    __threadfence();
   }
-  __syncthreads();
-  if (!is_last) return;
-  if (threadIdx.x == 0) *n_arrived = 0;
-  __threadfence();
-  for (uint32_t slice = warp; slice < n_slices; slice += n_warps)
+#pragma unroll 1
+  for (uint32_t slice = first; slice < n_slices; slice += step)
     join_slice<kHeadDim>(p, n_runs, slice, group_begin, lane);
+  if (p.waits && lane == 0 && atomicAdd(n_arrived, 1U << 16) >> 16 == min(n_slices, step) - 1) *n_arrived = 0;
 }
 
 }  // namespace stretto::cuda

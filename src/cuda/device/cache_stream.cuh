@@ -51,6 +51,7 @@ class CacheStream {
   }
   // Stages from first to below end; all of them, in order, before the first acquire().
   __device__ void start(uint32_t first, uint32_t end) {
+#pragma unroll 1
     for (uint32_t s = first; s < end; ++s) issue(s);
   }
   __device__ void start() { start(0, n_stages_); }
