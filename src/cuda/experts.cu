@@ -208,7 +208,7 @@ ExpertGemvTuning tune_expert_gemv(const ExpertShape& shape, ExpertMode mode, uin
   };
   while (t.n_stages > 1 && bytes() > device.shared_bytes_per_block) --t.n_stages;
   t.shared_bytes = bytes();
-  t.late = sum && choice.late != 2;
+  t.late = sum && choice.late == 1;
   return t;
 }
 

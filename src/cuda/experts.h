@@ -70,7 +70,7 @@ struct ExpertGemvTuning {
 struct ExpertChoice {
   uint32_t n_warps = 0, stage_bytes = 0;
   uint32_t ring_bytes = 0, sum_ring_bytes = 0;  // of gate_up, of the sum
-  uint32_t late = 0;                            // 2: dependents of the sum are triggered at entry
+  uint32_t late = 0;                            // 1: dependents of the sum wait for its vectors
 };
 ExpertGemvTuning tune_expert_gemv(const ExpertShape& shape, ExpertMode mode, uint32_t top_k, bool shared_x,
                                   const DeviceShape& device, const ExpertChoice& choice = {});

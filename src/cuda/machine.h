@@ -142,10 +142,10 @@ struct Machine {
   Gemm* gemm = nullptr;                                 // nullptr: every step runs the decode kernels
 
   const Tables& tables() const { return program->tables; }
-  // Where a step has experts, every product, attention and the experts' sum trigger their dependents when their input
-  // has come, and no product fetches the next one's weights: measured (docs/performance.md), 9 % of a token of 30B-A3B.
-  // Its matrices are so small that the ring of the next kernel fits beside theirs, and x would wait behind it. Models
-  // without experts, swap layers among them, lose.
+  // Where a step has experts, every product and attention trigger their dependents when their input has come, and no
+  // product fetches the next one's weights: measured (docs/performance.md), 9 % of a token of 30B-A3B. Its matrices are
+  // so small that the ring of the next kernel fits beside theirs, and x would wait behind it. Models without experts,
+  // swap layers among them, lose.
   GemvChoice choice_of(const Matrix& matrix) const {
     GemvChoice choice = choices.of(matrix);
     if (choice.late == 0 && has_experts) choice.late = 1;
