@@ -14,14 +14,6 @@
 namespace stretto {
 namespace {
 
-void relax() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
 std::vector<int> usable_cpus() {
   cpu_set_t set;
   std::vector<int> cpus;

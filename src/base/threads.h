@@ -14,6 +14,15 @@ namespace stretto {
 // cgroup CPU quota grants, at least 1.
 int default_thread_count();
 
+// Between two looks at a word that another thread will change: some tens of nanoseconds.
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
 // Waits until `word` differs from `seen`: spins for a moment, then sleeps in the kernel.
 void wait_until_changed(const std::atomic<uint32_t>& word, uint32_t seen, int n_spins);
 
@@ -29,6 +38,11 @@ class Barrier {
   // after.
   template <class F>
   void wait(const F& last) {
+    wait(last, [] {});
+  }
+  // A thread that spins calls idle() between two looks.
+  template <class F, class Idle>
+  void wait(const F& last, const Idle& idle) {
     const uint32_t generation = generation_.load(std::memory_order_acquire);
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == n_threads_) {
       arrived_.store(0, std::memory_order_relaxed);
@@ -36,7 +50,12 @@ class Barrier {
       generation_.store(generation + 1, std::memory_order_release);
       generation_.notify_all();
     } else {
-      wait_until_changed(generation_, generation, n_spins_);
+      for (int i = 0; i < n_spins_; ++i) {
+        if (generation_.load(std::memory_order_acquire) != generation) return;
+        idle();
+        relax();
+      }
+      wait_until_changed(generation_, generation, 0);
     }
   }
   void wait() {

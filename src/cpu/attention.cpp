@@ -78,19 +78,6 @@ struct GroupTask {
   Span span() const { return visible(op, m.step.position + token); }
   uint64_t offset() const { return (token * op.n_heads + kv_head * group_size(op)) * op.head_dim; }
 
-  // The first pages of the visible keys and values start on their way to the caches.
-  void fetch() const {
-    constexpr uint64_t kMostBytes = 16 << 10;
-    const Span s = span();
-    for (const StateId id : {op.k_cache, op.v_cache}) {
-      const uint64_t position = s.first / kCacheGroup * kCacheGroup;
-      const uint64_t bytes = m.caches[static_cast<size_t>(id.index)].position_bytes;
-      const std::byte* const first = m.cache_head(id, kv_head) + position * bytes;
-      const uint64_t n = std::min(kMostBytes, (s.last + 1 - position) * bytes);
-      for (uint64_t i = 0; i < n; i += 64) __builtin_prefetch(first + i);
-    }
-  }
-
   void attend(uint64_t run, uint64_t length, const float* q, float* scores, float* result) const {
     const Span s = span();
     m.attentions[static_cast<size_t>(op.k_cache.index)].attend({.q = q + offset(),
@@ -292,17 +279,15 @@ void rotate_head(const RopeAttention& op, const Machine& m, const Worker& w, uin
 }
 
 // The one new token: a thread rotates and appends what its key/value head needs and attends at once, so that nobody
-// waits between. The lines of the cache are on their way meanwhile.
+// waits between.
 void run_single(const RopeAttention& op, const Machine& m, Worker& w, float* rotated_q) {
   const Attention attention = op.attention(op.q);
   const uint64_t length = run_length(m.n_ctx);
   w.share(op.n_kv_heads, 1, [&](uint64_t kv_head) {
-    const GroupTask task{attention, m, 0, kv_head};
-    task.fetch();
     for (uint64_t h = 0; h < group_size(attention); ++h)
       rotate_head(op, m, w, 0, kv_head * group_size(attention) + h, rotated_q);
     rotate_head(op, m, w, 0, op.n_heads + kv_head, rotated_q);
-    attend_group(attention, m, w, rotated_q, length, task);
+    attend_group(attention, m, w, rotated_q, length, {attention, m, 0, kv_head});
   });
 }
 
@@ -363,6 +348,21 @@ void plan(const RopeAttention& op, Planner& p) {
   const Attention attention = op.attention(op.q);
   p.scratch(rotated_bytes(p.options.max_tokens, p.tables()[op.q].width) + split_bytes(attention, p));
   p.thread_scratch(std::max(thread_bytes(attention, p), 2 * op.head_dim * sizeof(float)));
+}
+
+// The first of the keys and values of each head that the thread is likely to take.
+void add_later(const RopeAttention& op, const Machine& m, Worker& w) {
+  constexpr uint64_t kMostBytes = 32 << 10;
+  const Span s = visible(op.attention(op.q), m.step.position);
+  for (uint64_t head = w.span_begin(op.n_kv_heads); head < w.span_end(op.n_kv_heads); ++head) {
+    for (const StateId id : {op.k_cache, op.v_cache}) {
+      const Cache& cache = m.caches[static_cast<size_t>(id.index)];
+      const uint64_t first = s.first / kCacheGroup * kCacheGroup;
+      const uint64_t end = cache.keys ? round_up(s.last + 1, kCacheGroup) : s.last + 1;
+      w.later.add(m.cache_head(id, head) + first * cache.position_bytes,
+                  std::min(kMostBytes, (end - first) * cache.position_bytes));
+    }
+  }
 }
 
 void run(const RopeAttention& op, const Machine& m, Worker& w) {

@@ -10,7 +10,6 @@ namespace {
 
 // Weight rows that a thread takes for several vectors, so that gate and up results stay in the first-level cache.
 constexpr uint64_t kRows = 64;
-constexpr uint64_t kLeastGroups = 2;  // that a thread takes at the end of a single row
 
 // The op's shapes and where its intermediate vectors lie.
 struct Layout {
@@ -57,8 +56,8 @@ struct Bank {
     const auto out = [&](uint64_t i) { return hidden + row_at(i) * at.d_ff + first; };
     const auto gate_of = [&](uint64_t i) { return gates + i * count; };
     const uint64_t row = bank * at.d_ff + first;
-    multiply_rows(gate, row, count, n, up.data + row * up.row_bytes, vector(gate), gate_of, [](uint64_t) {});
-    multiply_rows(up, row, count, n, next, vector(up), out,
+    multiply_rows(gate, row, count, n, {.next = up.data + row * up.row_bytes}, vector(gate), gate_of, [](uint64_t) {});
+    multiply_rows(up, row, count, n, {.next = next}, vector(up), out,
                   [&](uint64_t i) { m.vec.gated_act(op.act, gate_of(i), out(i), count, out(i)); });
   }
 
@@ -67,15 +66,15 @@ struct Bank {
                const std::byte* next) const {
     const auto out = [&](uint64_t i) { return m.value(op.out) + row_at(i) * at.d + first; };
     multiply_rows(
-        down, bank * at.d + first, count, n, next, [&](uint64_t i) { return hidden.at(down, row_at(i)); }, out,
-        [&](uint64_t i) { m.vec.add(m.value(op.x) + row_at(i) * at.d + first, out(i), count, out(i)); });
+        down, bank * at.d + first, count, n, {.next = next}, [&](uint64_t i) { return hidden.at(down, row_at(i)); },
+        out, [&](uint64_t i) { m.vec.add(m.value(op.x) + row_at(i) * at.d + first, out(i), count, out(i)); });
   }
 };
 
-// f(first, count) for runs of the n rows of one bank.
+// f(first, count) for runs of the n rows of one bank, of `bytes` each.
 template <class F>
-void share_rows(Worker& w, uint64_t n, const F& f) {
-  w.share_runs(div_up(n, kGroupRows), kLeastGroups, [&](uint64_t begin, uint64_t end) {
+void share_rows(Worker& w, uint64_t n, uint64_t bytes, const F& f) {
+  w.share_runs(div_up(n, kGroupRows), kGroupRows * bytes, [&](uint64_t begin, uint64_t end) {
     const uint64_t first = begin * kGroupRows;
     f(first, std::min(end * kGroupRows, n) - first);
   });
@@ -93,7 +92,7 @@ void run_single(const Bank& b, const Machine& m, Worker& w) {
   const std::byte* const own_down =
       b.down.data + (bank * at.d + w.span_begin(div_up(at.d, kGroupRows)) * kGroupRows) * b.down.row_bytes;
   const uint64_t own_end = std::min(w.span_end(div_up(at.d_ff, kGroupRows)) * kGroupRows, at.d_ff);
-  share_rows(w, at.d_ff, [&](uint64_t first, uint64_t count) {
+  share_rows(w, at.d_ff, b.gate.row_bytes + b.up.row_bytes, [&](uint64_t first, uint64_t count) {
     const uint64_t end = first + count;
     const std::byte* const more = b.gate.data + (bank * at.d_ff + end) * b.gate.row_bytes;
     b.gate_up(bank, first, count, x, 1, only, gates, hidden, end == own_end ? own_down : more);
@@ -102,7 +101,8 @@ void run_single(const Bank& b, const Machine& m, Worker& w) {
   std::byte* const quantized = w.scratch + at.own_hidden_at();
   if (b.down.integer) m.vec.quantize(hidden, at.d_ff, quantized, 0, at.d_ff / kActivationBlock);
   const Vectors h{.floats = hidden, .quantized = quantized, .n = 1, .width = at.d_ff};
-  share_rows(w, at.d, [&](uint64_t first, uint64_t count) { b.project(bank, first, count, h, 1, only, nullptr); });
+  share_rows(w, at.d, b.down.row_bytes,
+             [&](uint64_t first, uint64_t count) { b.project(bank, first, count, h, 1, only, nullptr); });
 }
 
 // Rows in order of their banks: those of bank b are order[begin[b] .. begin[b + 1]).

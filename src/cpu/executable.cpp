@@ -41,6 +41,7 @@ Planner CpuExecutable::plan() const {
   planner.matrices.resize(t.weights.size());
   planner.lookups.resize(t.weights.size());
   planner.vectors.resize(t.weights.size());
+  planner.partners.resize(t.weights.size());
   planner.caches.resize(t.states.size());
   for (const Node& node : program_.nodes) {
     std::visit(
@@ -126,7 +127,7 @@ void CpuExecutable::find_next_weights() {
   const auto n_threads = static_cast<size_t>(pool_.size());
   next_weights_.resize(program_.nodes.size() * n_threads);
   for (size_t t = 0; t < n_threads; ++t) {
-    const std::byte* next = nullptr;
+    std::span<const std::byte> next;
     for (size_t i = program_.nodes.size(); i-- > 0;) {
       next_weights_[i * n_threads + t] = next;
       std::visit(
@@ -161,7 +162,17 @@ void CpuExecutable::run_thread(int thread) {
 }
 
 void CpuExecutable::run_node(size_t i, int thread, Worker& worker) {
-  worker.next_weights = next_weights_[i * static_cast<size_t>(pool_.size()) + static_cast<size_t>(thread)];
+  const size_t at = i * static_cast<size_t>(pool_.size()) + static_cast<size_t>(thread);
+  const bool single = machine_.n_tokens() == 1;
+  worker.expect_weights(single ? next_weights_[at] : std::span<const std::byte>());
+  worker.later.clear();
+  if (single && i + 1 < program_.nodes.size()) {
+    std::visit(
+        [&]<class T>(const T& op) {
+          if constexpr (requires { cpu::add_later(op, machine_, worker); }) cpu::add_later(op, machine_, worker);
+        },
+        program_.nodes[i + 1].op);
+  }
   std::visit(
       [&]<class T>(const T& op) {
         if constexpr (requires { cpu::run(op, machine_, worker); }) cpu::run(op, machine_, worker);

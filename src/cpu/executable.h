@@ -45,7 +45,7 @@ class CpuExecutable : public Executable {
   Arena activations_;
   Arena scratch_;  // the op's, then one piece per thread
   Arena ropes_;
-  std::vector<const std::byte*> next_weights_;  // per node and thread (Worker::next_weights)
+  std::vector<std::span<const std::byte>> next_weights_;  // per node and thread (Worker::expect_weights)
   uint64_t op_scratch_bytes_ = 0;
   uint64_t thread_scratch_bytes_ = 0;
   ThreadPool pool_;

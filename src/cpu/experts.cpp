@@ -106,7 +106,7 @@ void run(const ExpertLinear& op, const Machine& m, Worker& w) {
     const uint32_t* pairs = groups.pairs + groups.begin[expert];
     multiply_rows(
         matrix, expert * n_out + first, std::min(chunk, n_out - first), groups.begin[expert + 1] - groups.begin[expert],
-        nullptr, [&](uint64_t i) { return x.at(matrix, shared ? pairs[i] / k : pairs[i]); },
+        {}, [&](uint64_t i) { return x.at(matrix, shared ? pairs[i] / k : pairs[i]); },
         [&](uint64_t i) { return m.value(op.out) + pairs[i] * n_out + first; }, [](uint64_t) {});
   });
 }

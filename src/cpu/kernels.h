@@ -1,8 +1,11 @@
 // The CPU's inner kernels as function pointers, chosen once for an instruction set.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "base/dtype.h"
 #include "cpu/isa.h"
@@ -30,6 +33,37 @@ void set_operand_offsets(std::byte* memory, uint64_t n, uint64_t first, uint64_t
 inline constexpr int kTile = 4;
 inline constexpr int kWideTile = 24;
 
+// Memory that a thread reads in a later op, piece by piece, for a kernel to fetch to the second-level cache meanwhile.
+class Later {
+ public:
+  void clear() { first_ = end_ = 0, bytes_ = 0; }
+  // As far as there is room.
+  void add(const std::byte* begin, uint64_t bytes) {
+    const uint64_t n = std::min(bytes, kMostBytes - bytes_);
+    if (n == 0 || end_ == pieces_.size()) return;
+    pieces_[end_++] = {begin, n};
+    bytes_ += n;
+  }
+  uint64_t bytes() const { return bytes_; }
+  // Where at most `bytes` begin that are to be fetched now; nullptr: nothing is left.
+  const std::byte* take(uint64_t bytes) {
+    if (bytes_ == 0) return nullptr;
+    std::span<const std::byte>& piece = pieces_[first_];
+    const std::byte* const begin = piece.data();
+    const uint64_t n = std::min<uint64_t>(bytes, piece.size());
+    piece = piece.subspan(n);
+    bytes_ -= n;
+    if (piece.empty()) ++first_;
+    return begin;
+  }
+
+ private:
+  static constexpr uint64_t kMostBytes = 192 << 10;  // weights pass through the same cache before they are read
+  std::array<std::span<const std::byte>, 32> pieces_;
+  size_t first_ = 0, end_ = 0;
+  uint64_t bytes_ = 0;
+};
+
 // out[t][r] = rows[r] . x[t]     0 <= r < n_rows, 0 <= t < n <= kTile
 // x[t] is float[n_in] for F32, F16 and BF16 weights, else the memory of an operand of n_in values.
 // A result depends on its row and its vector only, bit for bit: not on n, nor on which rows are asked for together.
@@ -42,6 +76,8 @@ struct Tile {
   float* const* out = nullptr;
   int n = 0;
   const std::byte* next = nullptr;  // what the thread will read after the rows; nullptr: what lies behind them
+  Later* later = nullptr;           // fetched beside the rows from later_row on, by kernels that can; may be nullptr
+  uint64_t later_row = 0;
 };
 using TileKernel = void (*)(const Tile&);
 

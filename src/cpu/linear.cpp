@@ -85,12 +85,12 @@ void run(const LinearAdd& op, const Machine& m, Worker& w) {
   run_products(m, w, x, &product, 1);
 }
 
-const std::byte* first_weights(const Linear& op, const Machine& m, int thread, int n_threads) {
+std::span<const std::byte> first_weights(const Linear& op, const Machine& m, int thread, int n_threads) {
   const Matrix* const matrix = &m.matrix(op.w);
   return first_rows(&matrix, 1, thread, n_threads);
 }
 
-const std::byte* first_weights(const LinearAdd& op, const Machine& m, int thread, int n_threads) {
+std::span<const std::byte> first_weights(const LinearAdd& op, const Machine& m, int thread, int n_threads) {
   const Matrix* const matrix = &m.matrix(op.w);
   return first_rows(&matrix, 1, thread, n_threads);
 }
@@ -121,7 +121,7 @@ void run(const NormLinear& op, const Machine& m, Worker& w) {
   run_products(m, w, prepare_normed(m, w, op.x, op.norm, op.eps, any_integer), products, op.n_parts);
 }
 
-const std::byte* first_weights(const NormLinear& op, const Machine& m, int thread, int n_threads) {
+std::span<const std::byte> first_weights(const NormLinear& op, const Machine& m, int thread, int n_threads) {
   const Matrix* matrices[NormLinear::kMaxParts];
   for (int i = 0; i < op.n_parts; ++i) matrices[i] = &m.matrix(op.part[static_cast<size_t>(i)].w);
   return first_rows(matrices, op.n_parts, thread, n_threads);
@@ -146,13 +146,13 @@ void gate_up_chunk(const NormGateUp& op, const Machine& m, const Vectors& x, uin
   for (uint64_t tile = 0; tile < x.n; tile += kWideTile) {
     const uint64_t n = std::min<uint64_t>(kWideTile, x.n - tile);
     multiply_rows(
-        w_gate, first, n_rows, n, w_up.data + first * w_up.row_bytes,
+        w_gate, first, n_rows, n, {.next = w_up.data + first * w_up.row_bytes},
         [&](uint64_t i) { return x.at(w_gate, tile + i); }, [&](uint64_t i) { return gate + i * gate_stride; },
         [&](uint64_t i) {
           if (b_gate != nullptr) m.vec.add(gate + i * gate_stride, b_gate + first, n_rows, gate + i * gate_stride);
         });
     multiply_rows(
-        w_up, first, n_rows, n, next, [&](uint64_t i) { return x.at(w_up, tile + i); },
+        w_up, first, n_rows, n, {.next = next}, [&](uint64_t i) { return x.at(w_up, tile + i); },
         [&](uint64_t i) { return out(tile + i); },
         [&](uint64_t i) {
           if (b_up != nullptr) m.vec.add(out(tile + i), b_up + first, n_rows, out(tile + i));
@@ -161,15 +161,53 @@ void gate_up_chunk(const NormGateUp& op, const Machine& m, const Vectors& x, uin
   }
 }
 
+// Where the groups of gate and up lie in turn (Planner::pair), both as one matrix of twice the rows; else one without
+// rows.
+Matrix in_turn(const Matrix& w_gate, const Matrix& w_up) {
+  Matrix both = w_gate;
+  both.data = std::min(w_gate.data, w_up.data);
+  both.row_bytes = w_gate.row_bytes / 2;
+  const bool adjacent = std::max(w_gate.data, w_up.data) == both.data + kGroupRows * both.row_bytes;
+  both.n_rows = adjacent ? 2 * round_up(w_gate.n_rows, kGroupRows) : 0;
+  return both;
+}
+
+// One vector: runs of groups of gate and up in turn, in one ascending stream, then the activations group by group.
+void run_in_turn(const NormGateUp& op, const Machine& m, Worker& w, const Vectors& x, const Matrix& both,
+                 float* results) {
+  constexpr uint64_t kPairRows = 2 * kGroupRows;
+  const Matrix &w_gate = m.matrix(op.w_gate), &w_up = m.matrix(op.w_up);
+  const float *b_gate = m.vector(op.b_gate), *b_up = m.vector(op.b_up);
+  const uint64_t gate_at = w_gate.data < w_up.data ? 0 : kGroupRows, up_at = kGroupRows - gate_at;
+  const uint64_t n = both.n_rows / kPairRows, own_end = w.span_end(n);
+  const uint64_t with_later = first_with_later(w, n, kPairRows, x.width);
+  w.share_runs(n, kPairRows * both.row_bytes, [&](uint64_t begin, uint64_t end) {
+    const Onward onward{.next = end == own_end ? w.next_weights() : nullptr,
+                        .later = &w.later,
+                        .later_row = (std::max(begin, with_later) - begin) * kPairRows};
+    multiply_rows(
+        both, begin * kPairRows, (end - begin) * kPairRows, 1, onward, [&](uint64_t) { return x.at(both, 0); },
+        [&](uint64_t) { return results; }, [](uint64_t) {});
+    for (uint64_t group = begin; group < end; ++group) {
+      const uint64_t first = group * kGroupRows, count = std::min(kGroupRows, w_gate.n_rows - first);
+      float* const gate = results + (group - begin) * kPairRows + gate_at;
+      float* const up = results + (group - begin) * kPairRows + up_at;
+      if (b_gate != nullptr) m.vec.add(gate, b_gate + first, count, gate);
+      if (b_up != nullptr) m.vec.add(up, b_up + first, count, up);
+      m.vec.gated_act(op.act, gate, up, count, m.value(op.out) + first);
+    }
+  });
+}
+
 // One vector: each run of rows through gate, then through up.
-void run_single(const NormGateUp& op, const Machine& m, Worker& w, const Vectors& x, float* gate) {
-  const Matrix& w_gate = m.matrix(op.w_gate);
+void run_single(const NormGateUp& op, const Machine& m, Worker& w, const Vectors& x, float* results) {
+  const Matrix &w_gate = m.matrix(op.w_gate), &w_up = m.matrix(op.w_up);
+  if (const Matrix both = in_turn(w_gate, w_up); both.n_rows != 0) return run_in_turn(op, m, w, x, both, results);
   const uint64_t n_rows = w_gate.n_rows, n = div_up(n_rows, kGroupRows), own_end = w.span_end(n);
-  constexpr uint64_t kLeastGroups = 2;
-  w.share_runs(n, kLeastGroups, [&](uint64_t begin, uint64_t end) {
+  w.share_runs(n, kGroupRows * (w_gate.row_bytes + w_up.row_bytes), [&](uint64_t begin, uint64_t end) {
     const uint64_t first = begin * kGroupRows, last = std::min(end * kGroupRows, n_rows);
-    const std::byte* const next = end == own_end ? w.next_weights : w_gate.data + last * w_gate.row_bytes;
-    gate_up_chunk(op, m, x, first, last - first, gate, last - first, next);
+    const std::byte* const next = end == own_end ? w.next_weights() : w_gate.data + last * w_gate.row_bytes;
+    gate_up_chunk(op, m, x, first, last - first, results, last - first, next);
   });
 }
 
@@ -179,11 +217,12 @@ void plan(const NormGateUp& op, Planner& p) {
   p.vector(op.norm);
   p.matrix(op.w_gate);
   p.matrix(op.w_up);
+  p.pair(op.w_gate, op.w_up);
   p.vector(op.b_gate);
   p.vector(op.b_up);
   plan_vectors(op.x, true, p);
-  const uint64_t n_gates = std::max(kWideTile * kGateRows, round_up(p.tables()[op.out].width, kGroupRows));
-  p.thread_scratch(own_scratch(p.tables()[op.x].width) + n_gates * sizeof(float));
+  const uint64_t n_results = std::max(kWideTile * kGateRows, 2 * round_up(p.tables()[op.out].width, kGroupRows));
+  p.thread_scratch(own_scratch(p.tables()[op.x].width) + n_results * sizeof(float));
 }
 
 void run(const NormGateUp& op, const Machine& m, Worker& w) {
@@ -200,10 +239,12 @@ void run(const NormGateUp& op, const Machine& m, Worker& w) {
   });
 }
 
-const std::byte* first_weights(const NormGateUp& op, const Machine& m, int thread, int n_threads) {
+std::span<const std::byte> first_weights(const NormGateUp& op, const Machine& m, int thread, int n_threads) {
   const Matrix& w_gate = m.matrix(op.w_gate);
   const uint64_t first = Worker::span(div_up(w_gate.n_rows, kGroupRows), thread, n_threads).first * kGroupRows;
-  return w_gate.data + first * w_gate.row_bytes;
+  if (const Matrix both = in_turn(w_gate, m.matrix(op.w_up)); both.n_rows != 0)
+    return {both.data + 2 * first * both.row_bytes, (both.n_rows - 2 * first) * both.row_bytes};
+  return {w_gate.data + first * w_gate.row_bytes, (w_gate.n_rows - first) * w_gate.row_bytes};
 }
 
 }  // namespace stretto::cpu

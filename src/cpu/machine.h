@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -26,8 +27,8 @@ struct Matrix {
   const std::byte* data = nullptr;
   DType type = DType::kF32;
   uint64_t n_in = 0;
-  uint64_t n_rows = 0;  // all leading dimensions joined
-  uint64_t row_bytes = 0;
+  uint64_t n_rows = 0;     // all leading dimensions joined
+  uint64_t row_bytes = 0;  // from a row to the next; of packed rows a sixteenth of the way from a group to the next
   TileKernel kernel = nullptr;
   bool integer = false;   // multiplies operands (cpu/kernels.h), else float32 vectors
   uint64_t tile = kTile;  // most vectors of one call of the kernel
@@ -115,8 +116,16 @@ class Worker {
       : scratch(scratch), shared_(shared), thread_(thread), n_threads_(n_threads) {}
 
   std::byte* const scratch;  // this thread's own
-  // Where this thread will begin to read the weights of the next op that multiplies; nullptr where that is not known.
-  const std::byte* next_weights = nullptr;
+  Later later;               // what this thread reads in the next op beside weights
+
+  // Where this thread will begin to read weights in the next op that multiplies; nullptr where that is not known.
+  const std::byte* next_weights() const { return next_weights_.data(); }
+  // `next`: what lies there. While the thread waits for others it reads the first of it into its caches.
+  void expect_weights(std::span<const std::byte> next) {
+    constexpr uint64_t kMostBytes = 256 << 10;
+    if (next.data() != next_weights_.data()) unread_ = next.first(std::min<uint64_t>(next.size(), kMostBytes));
+    next_weights_ = next;
+  }
 
   int n_threads() const { return n_threads_; }
   bool first() const { return thread_ == 0; }
@@ -142,21 +151,25 @@ class Worker {
       }
     }
   }
-  // f(begin, end) for runs of neighbouring items, each item once. A thread takes half of what its span has left, at
-  // least `grain`: every taking waits until all loads under way have arrived, so there are few of them, and the last
-  // ones are small. At most once between two syncs, instead of share().
+  // f(begin, end) for runs of neighbouring items of item_bytes of weights, each item once. A thread takes most of its
+  // span at once, then half of what is left: every taking waits until all loads under way have arrived. It leaves the
+  // last of another's span to its owner: reading so little from a new place (about 1 us until the hardware follows)
+  // takes longer than waiting for it. At most once between two syncs, instead of share().
   template <class F>
-  void share_runs(uint64_t n, uint64_t grain, const F& f) {
+  void share_runs(uint64_t n, uint64_t item_bytes, const F& f) {
+    constexpr uint64_t kLastBytes = 48 << 10;
     if (n_threads_ == 1) return f(0, n);
     const uint32_t turn = own().phase % 2;
     for (int k = 0; k < n_threads_; ++k) {
       const int owner = (thread_ + k) % n_threads_;
       const auto [begin, end] = span(n, owner, n_threads_);
+      const uint64_t size = end - begin, last = std::max<uint64_t>(1, std::min(kLastBytes / item_bytes, size / 8));
       std::atomic<uint64_t>& taken = shared_.taken[static_cast<size_t>(owner)].items[turn];
       for (;;) {
         const uint64_t before = begin + taken.load(std::memory_order_relaxed);
-        if (before >= end) break;
-        const uint64_t count = std::max(grain, (end - before) / 2);
+        if (before >= end || (k > 0 && end - before <= last)) break;
+        const uint64_t left = end - before;
+        const uint64_t count = left <= last ? left : left > size / 4 ? left - left / 8 : left / 2;
         const uint64_t from = begin + taken.fetch_add(count, std::memory_order_relaxed);
         if (from >= end) break;
         f(from, std::min(from + count, end));
@@ -178,7 +191,7 @@ class Worker {
     // next.
     own().items[(own().phase + 1) % 2].store(0, std::memory_order_relaxed);
     ++own().phase;
-    shared_.barrier.wait(last);
+    shared_.barrier.wait(last, [this] { read_some(); });
   }
 
   // The items begin .. end - 1 of n that are a thread's span.
@@ -188,21 +201,32 @@ class Worker {
   }
 
  private:
+  // Loads, not prefetches: the core drops those beyond the misses that it can have under way.
+  void read_some() {
+    constexpr uint64_t kBytes = 512, kLine = 64;
+    if (unread_.size() < kBytes) return;
+    for (uint64_t i = 0; i < kBytes; i += kLine)
+      static_cast<void>(*static_cast<const volatile std::byte*>(&unread_[i]));
+    unread_ = unread_.subspan(kBytes);
+  }
   Taken& own() { return shared_.taken[static_cast<size_t>(thread_)]; }
 
   Shared& shared_;
   const int thread_;
   const int n_threads_;
+  std::span<const std::byte> next_weights_;
+  std::span<const std::byte> unread_;  // what of it is still to be read
 };
 
 // Collects what the ops of a program need before anything is allocated.
 struct Planner {
   const Program* program = nullptr;
   CompileOptions options;
-  std::vector<bool> matrices;  // per WeightId
-  std::vector<bool> lookups;   // per WeightId
-  std::vector<bool> vectors;   // per WeightId
-  std::vector<Cache> caches;   // per StateId: head_dim 0 where no op reads it
+  std::vector<bool> matrices;      // per WeightId
+  std::vector<bool> lookups;       // per WeightId
+  std::vector<bool> vectors;       // per WeightId
+  std::vector<WeightId> partners;  // per WeightId: the matrix that is read in turn with it, if any
+  std::vector<Cache> caches;       // per StateId: head_dim 0 where no op reads it
   std::vector<std::shared_ptr<const RopeTable>> ropes;
   uint64_t scratch_bytes = 0;         // largest of the ops
   uint64_t thread_scratch_bytes = 0;  // per thread
@@ -212,6 +236,10 @@ struct Planner {
     return tables()[id].rows == Rows::kTokens ? options.max_tokens : options.max_outputs;
   }
   void matrix(WeightId id) { matrices[static_cast<size_t>(id.index)] = true; }
+  // Two matrices of which a thread multiplies the same rows with the same vectors.
+  void pair(WeightId a, WeightId b) {
+    if (!partner(a) && !partner(b)) partner(a) = b, partner(b) = a;
+  }
   void lookup(WeightId id) { lookups[static_cast<size_t>(id.index)] = true; }
   void vector(WeightId id) {
     if (id) vectors[static_cast<size_t>(id.index)] = true;
@@ -232,6 +260,7 @@ struct Planner {
   void thread_scratch(uint64_t bytes) { thread_scratch_bytes = std::max(thread_scratch_bytes, bytes); }
 
  private:
+  WeightId& partner(WeightId id) { return partners[static_cast<size_t>(id.index)]; }
   void cache(StateId id, uint64_t head_dim, bool keys) {
     Cache& c = caches[static_cast<size_t>(id.index)];
     CHECK(!c.rows && (c.head_dim == 0 || (c.head_dim == head_dim && c.keys == keys)));

@@ -1,6 +1,8 @@
 // The ops that the CPU runs: supports, plan and run for each (cpu/machine.h says what they do).
 #pragma once
 
+#include <span>
+
 #include "cpu/machine.h"
 #include "formats/formats.h"
 #include "ops/ops.h"
@@ -40,11 +42,11 @@ bool supports(const NormGateUp&, const Tables&);
 void plan(const NormGateUp&, Planner&);
 void run(const NormGateUp&, const Machine&, Worker&);
 
-// Where a thread begins to read the op's weights in a step of one row.
-const std::byte* first_weights(const Linear&, const Machine&, int thread, int n_threads);
-const std::byte* first_weights(const LinearAdd&, const Machine&, int thread, int n_threads);
-const std::byte* first_weights(const NormLinear&, const Machine&, int thread, int n_threads);
-const std::byte* first_weights(const NormGateUp&, const Machine&, int thread, int n_threads);
+// From where a thread begins to read the op's weights in a step of one row, to the end of the matrix.
+std::span<const std::byte> first_weights(const Linear&, const Machine&, int thread, int n_threads);
+std::span<const std::byte> first_weights(const LinearAdd&, const Machine&, int thread, int n_threads);
+std::span<const std::byte> first_weights(const NormLinear&, const Machine&, int thread, int n_threads);
+std::span<const std::byte> first_weights(const NormGateUp&, const Machine&, int thread, int n_threads);
 
 // attention.cpp
 bool supports(const Rope&, const Tables&);
@@ -59,6 +61,8 @@ void run(const Attention&, const Machine&, Worker&);
 bool supports(const RopeAttention&, const Tables&);
 void plan(const RopeAttention&, Planner&);
 void run(const RopeAttention&, const Machine&, Worker&);
+// Gives worker.later what its thread will read of the cache.
+void add_later(const RopeAttention&, const Machine&, Worker&);
 
 // experts.cpp
 bool supports(const RouterTopK&, const Tables&);

@@ -35,6 +35,9 @@ inline constexpr uint64_t kGroupRows = 16;
 // counts rows as usual, x[t] is an operand (cpu/kernels.h), n <= kWideTile.
 TileKernel packed_tile_kernel(DType type, const Isa& isa);
 
+// Bytes of Tile::later that a kernel fetches beside a group of rows: at least so many.
+constexpr uint64_t later_bytes(uint64_t n_in) { return (n_in + 31) / 32 * 64; }
+
 // Packs one group; a row that is nullptr becomes zeros. `out` holds kGroupRows * row_bytes(type, n_in).
 // The type must have a packed form: Q8_0, Q4_K, Q5_K, Q6_K (CHECKed).
 void pack_group(DType type, const std::byte* const* rows, uint64_t n_in, std::byte* out);

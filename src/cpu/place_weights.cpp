@@ -56,14 +56,15 @@ std::vector<const std::byte*> rows_of(const WeightInfo& w, const WeightBinding& 
   return rows;
 }
 
-void pack_weight(const WeightInfo& w, const WeightBinding& binding, ThreadPool& pool, std::byte* out) {
+// Groups lie `distance` bytes from each other.
+void pack_weight(const WeightInfo& w, const WeightBinding& binding, ThreadPool& pool, uint64_t distance,
+                 std::byte* out) {
   const std::vector<const std::byte*> rows = rows_of(w, binding);
-  const uint64_t n_in = w.shape.cols(), group_bytes = kGroupRows * row_bytes(w.type, n_in);
-  const uint64_t n_groups = rows.size() / kGroupRows;
+  const uint64_t n_in = w.shape.cols(), n_groups = rows.size() / kGroupRows;
   std::atomic<uint64_t> next{0};
   pool.run([&](int) {
     for (uint64_t g = next.fetch_add(1); g < n_groups; g = next.fetch_add(1))
-      pack_group(w.type, rows.data() + g * kGroupRows, n_in, out + g * group_bytes);
+      pack_group(w.type, rows.data() + g * kGroupRows, n_in, out + g * distance);
   });
 }
 
@@ -73,6 +74,13 @@ void decode_vector(const WeightInfo& w, const WeightBinding& binding, float* out
   const uint64_t n_in = w.shape.cols(), bytes_per_row = row_bytes(w.type, n_in);
   for (uint64_t r = 0; r < w.shape.rows(); ++r)
     decode_row(w.type, stored.data() + r * bytes_per_row, n_in, out + r * n_in);
+}
+
+// Whether the groups of the weights i and j can lie in turn, so that one ascending stream reads both. (Of the formats
+// with a packed form all do; a start in the middle of a line would cost.)
+bool interleaves(const std::vector<WeightInfo>& weights, size_t i, size_t j) {
+  const WeightInfo &a = weights[i], &b = weights[j];
+  return a.type == b.type && a.shape == b.shape && kGroupRows * row_bytes(a.type, a.shape.cols()) % Cursor::kAlign == 0;
 }
 
 }  // namespace
@@ -104,11 +112,18 @@ void CpuExecutable::place_weights(const Planner& planner) {
     }
     if (planner.lookups[i]) machine_.lookups[i] = stored;
     if (need.packed) {
-      std::byte* const packed = cursor.take(padded_rows(w) * stored.row_bytes);
-      pack_weight(w, binding, pool_, packed);
+      Matrix& matrix = machine_.matrices[i] = stored;
+      const WeightId partner = planner.partners[i];
+      const auto j = static_cast<size_t>(partner.index);
+      const bool in_turn = partner && need_of(program_, planner, j, isa_).packed && interleaves(weights, i, j);
+      if (in_turn) matrix.row_bytes *= 2;
+      if (in_turn && machine_.matrices[j].data != nullptr) {  // the partner's memory has room for this one
+        matrix.data = machine_.matrices[j].data + kGroupRows * stored.row_bytes;
+      } else {
+        matrix.data = cursor.take(padded_rows(w) * matrix.row_bytes);
+      }
+      pack_weight(w, binding, pool_, kGroupRows * matrix.row_bytes, const_cast<std::byte*>(matrix.data));
       for (const WeightSlice& slice : binding.slices) mappings.release(slice.source.bytes);
-      machine_.matrices[i] = stored;
-      machine_.matrices[i].data = packed;
       machine_.matrices[i].kernel = packed_tile_kernel(w.type, isa_);
       machine_.matrices[i].tile = kWideTile;
       machine_.matrices[i].row_step = kGroupRows;

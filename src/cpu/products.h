@@ -1,6 +1,8 @@
 // Products of weight rows with the step's vectors, shared by every op that multiplies.
 #pragma once
 
+#include <span>
+
 #include "cpu/machine.h"
 
 namespace stretto::cpu {
@@ -30,17 +32,29 @@ void quantize_vectors(const Machine& m, Worker& w, const float* x, uint64_t n, u
 // Rows of a weight that a thread takes at a time, to multiply them with n_vectors vectors.
 uint64_t rows_per_chunk(const Matrix& matrix, uint64_t n_rows, uint64_t n_vectors, int n_threads);
 
+// What the calling thread reads after some rows, or beside them (Tile has the same).
+struct Onward {
+  const std::byte* next = nullptr;
+  Later* later = nullptr;
+  uint64_t later_row = 0;
+};
+
+// For a thread's span of n items of weights, `rows` rows of n_in each: the item from which on a kernel fetches w.later,
+// so that it is through with it at the end of the span, and not sooner.
+uint64_t first_with_later(const Worker& w, uint64_t n, uint64_t rows, uint64_t n_in);
+
 // out_at(i)[r] = rows[first_row + r] . x_at(i)      r < n_rows, i < n, first_row a multiple of matrix.row_step
-// then finish(i) once that vector's n_rows results are there. Runs on the calling thread, which will read from `next`
-// on afterwards (nullptr: not known).
+// then finish(i) once that vector's n_rows results are there. Runs on the calling thread.
 template <class XAt, class OutAt, class Finish>
-void multiply_rows(const Matrix& matrix, uint64_t first_row, uint64_t n_rows, uint64_t n, const std::byte* next,
+void multiply_rows(const Matrix& matrix, uint64_t first_row, uint64_t n_rows, uint64_t n, const Onward& onward,
                    const XAt& x_at, const OutAt& out_at, const Finish& finish) {
   Tile tile{.rows = matrix.data + first_row * matrix.row_bytes,
             .row_bytes = matrix.row_bytes,
             .n_rows = n_rows,
             .n_in = matrix.n_in,
-            .next = next};
+            .next = onward.next,
+            .later = onward.later,
+            .later_row = onward.later_row};
   const std::byte* x[kWideTile];
   float* out[kWideTile];
   tile.x = x;
@@ -67,7 +81,7 @@ struct Product {
 // All of some products of the same vectors, divided among the threads by rows.
 void run_products(const Machine& m, Worker& w, const Vectors& x, const Product* products, int n_products);
 
-// Where a thread begins to read the weights when run_products multiplies a single vector.
-const std::byte* first_rows(const Matrix* const* matrices, int n_matrices, int thread, int n_threads);
+// What a thread reads first when run_products multiplies a single vector, to the end of the matrix.
+std::span<const std::byte> first_rows(const Matrix* const* matrices, int n_matrices, int thread, int n_threads);
 
 }  // namespace stretto::cpu
