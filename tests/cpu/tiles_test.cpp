@@ -70,7 +70,8 @@ Expected expected(const Operands& o, uint64_t r, uint64_t t) {
   return e;
 }
 
-std::vector<std::vector<float>> run_rows(const Operands& o, const std::byte* rows, TileKernel kernel, int n) {
+std::vector<std::vector<float>> run_rows(const Operands& o, const std::byte* rows, TileKernel kernel, int n,
+                                         Later* later = nullptr) {
   std::vector<std::vector<float>> out(kWideTile, std::vector<float>(o.n_rows, NAN));
   const std::byte* x[kWideTile];
   float* results[kWideTile];
@@ -84,7 +85,9 @@ std::vector<std::vector<float>> run_rows(const Operands& o, const std::byte* row
           .n_in = o.n_in,
           .x = x,
           .out = results,
-          .n = n});
+          .n = n,
+          .later = later,
+          .later_row = kGroupRows});
   return out;
 }
 
@@ -117,11 +120,31 @@ void expect_packed_results(const Operands& o, TileKernel kernel) {
     const auto some = run_rows(o, packed.data(), kernel, n);
     for (int t = 0; t < n; ++t) EXPECT_EQ(some[static_cast<size_t>(t)], all[static_cast<size_t>(t)]) << name(o.type);
   }
+  Later later;
+  later.add(packed.data(), packed.size());
+  EXPECT_EQ(run_rows(o, packed.data(), kernel, 1, &later)[0], all[0]) << name(o.type) << " fetching beside the rows";
 }
 
 constexpr DType kPackedTypes[] = {DType::kQ8_0, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
 
 class Tiles : public testing::TestWithParam<Isa> {};
+
+TEST(Later, GivesItsPiecesInOrderAndHasABound) {
+  const std::vector<std::byte> memory(1 << 20);
+  Later later;
+  EXPECT_EQ(later.take(64), nullptr);
+  later.add(memory.data() + 4096, 100);
+  later.add(memory.data(), 64);
+  EXPECT_EQ(later.bytes(), 164);
+  EXPECT_EQ(later.take(64), memory.data() + 4096);
+  EXPECT_EQ(later.take(64), memory.data() + 4096 + 64);
+  EXPECT_EQ(later.take(640), memory.data());
+  EXPECT_EQ(later.take(64), nullptr);
+  for (int i = 0; i < 100; ++i) later.add(memory.data(), memory.size() / 100);
+  EXPECT_LE(later.bytes(), 192U << 10);
+  later.clear();
+  EXPECT_EQ(later.take(64), nullptr);
+}
 
 TEST_P(Tiles, EqualTheScalarDotOfTheSameOperands) {
   std::vector<DType> types;
