@@ -28,6 +28,7 @@ struct Plan {
   uint64_t available = 0;
   Accounting token, token_unfused;
   uint64_t fits = 0;
+  uint64_t copies = 0;  // bytes beside the plan, where there is room
   std::vector<std::string> slow_weights;
 };
 
@@ -43,6 +44,8 @@ Plan make_plan(const Checkpoint& checkpoint, const Backend& backend, const PlanO
   p.memory = plan_memory(p.lowered, p.n_ctx, chunk);
   p.available = backend.available_bytes();
   p.fits = largest_context(p.lowered, chunk, p.available);
+  p.copies = backend.optional_bytes(p.lowered,
+                                    {.n_ctx = p.n_ctx, .max_tokens = chunk.n_tokens, .max_outputs = chunk.n_outputs});
   p.slow_weights = backend.slow_weights(p.lowered);
   p.token = account(p.lowered, {});
   p.token_unfused = account(p.unfused, {});
@@ -89,6 +92,10 @@ void print_text(const Plan& p, const PlanOptions& o, const Backend& backend) {
                   p.memory.total() <= p.available ? std::string("fits")
                   : p.fits == 0                   ? std::string("does not fit at any context")
                                 : fmt::format("does not fit; largest context that does: {} (-c {})", p.fits, p.fits));
+  if (p.copies != 0)
+    out +=
+        fmt::format("beside that, decoded copies of weights for prefill: up to {}, in at most half of what is left\n",
+                    human_bytes(p.copies));
   for (const std::string& slow : p.slow_weights) out += "slower path: " + slow + "\n";
   print_out(out);
 }
@@ -123,6 +130,7 @@ void print_json(const Plan& p, const PlanOptions& o, const Backend& backend) {
              {"state", p.memory.state},
              {"activations", p.memory.activations},
              {"total", p.memory.total()},
+             {"copies_at_most", p.copies},
              {"available", p.available}}},
            {"slow_weights", p.slow_weights},
            {"largest_context", p.fits}};

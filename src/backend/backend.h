@@ -108,6 +108,12 @@ class Backend {
   virtual std::unique_ptr<DeviceWatch> make_watch() const { return nullptr; }
   // Device memory taken since this backend was opened; 0 where it has none of its own.
   virtual uint64_t taken_bytes() const { return 0; }
+  // Bytes that compile() takes beside the plan of a lowered program, as far as half of what is left then holds them:
+  // copies of weights that make large steps faster.
+  virtual uint64_t optional_bytes(const Program& lowered, const CompileOptions& options) const {
+    (void)lowered, (void)options;
+    return 0;
+  }
   // Sentences for people about weights of a lowered program that run on a slower path than others of their size.
   virtual std::vector<std::string> slow_weights(const Program& lowered) const {
     (void)lowered;

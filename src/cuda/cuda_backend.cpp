@@ -10,9 +10,11 @@
 #include "cuda/limits.h"
 #include "cuda/nvml.h"
 #include "cuda/ops.h"
+#include "cuda/plan_program.h"
 #include "cuda/prepare.h"
 #include "cuda/read_sweep.h"
 #include "cuda/slow_weights.h"
+#include "cuda/weight_copies.h"
 #include "program/lower.h"
 
 namespace stretto {
@@ -68,6 +70,9 @@ class CudaBackend : public Backend {
   std::vector<DeviceLimit> measure_limits() const override { return cuda::measure_limits(shape_); }
   std::unique_ptr<DeviceWatch> make_watch() const override { return cuda::make_device_watch(device_.index); }
   std::vector<std::string> slow_weights(const Program& lowered) const override { return cuda::slow_weights(lowered); }
+  uint64_t optional_bytes(const Program& lowered, const CompileOptions& options) const override {
+    return options_.weight_copies ? cuda::copies_bytes(cuda::plan_program(lowered, options, shape_)) : 0;
+  }
   Program lower(const Program& program) const override { return stretto::lower<CudaKernels>(program); }
   std::unique_ptr<Executable> compile(const Program& program, const CompileOptions& options) const override {
     cuda::check_cuda(cudaSetDevice(device_.index), "choice of the device");

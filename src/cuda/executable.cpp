@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "cuda/ops.h"
+#include "cuda/plan_program.h"
 #include "cuda/upload.h"
 #include "cuda/weight_copies.h"
 #include "program/plan.h"
@@ -29,7 +30,7 @@ CudaExecutable::CudaExecutable(Program program, const CompileOptions& options, c
   machine_.queue.stream = stream_.get();
   machine_.queue.dependent = how.dependent_launch;
   guards_.bytes = how.guard_bytes;
-  const Planner planner = plan();
+  const Planner planner = plan_program(program_, options_, device);
   machine_.layouts = planner.layouts;
   machine_.quantized = planner.quantized;
   machine_.rounded = rounded_values(program_);
@@ -53,32 +54,6 @@ CudaExecutable::CudaExecutable(Program program, const CompileOptions& options, c
 }
 
 CudaExecutable::~CudaExecutable() { (void)cudaStreamSynchronize(stream_.get()); }
-
-Planner CudaExecutable::plan() const {
-  Planner planner;
-  planner.program = &program_;
-  planner.options = options_;
-  planner.device = machine_.device;
-  planner.splits = splits_activations(program_);
-  planner.vectors.resize(program_.tables.weights.size());
-  planner.attended.resize(program_.tables.values.size());
-  planner.quantized = quantized_values(program_, machine_.device);
-  for (const StateInfo& s : program_.tables.states)
-    planner.layouts.push_back({1, cache_positions(options_.n_ctx), static_cast<uint32_t>(s.width)});
-  for (const Node& node : program_.nodes) {
-    planner.role = node.role;
-    std::visit(
-        [&]<class T>(const T& op) {
-          if constexpr (requires { cuda::plan(op, planner); }) {
-            cuda::plan(op, planner);
-          } else {
-            CHECK(!"an op without a CUDA kernel was not refused");
-          }
-        },
-        node.op);
-  }
-  return planner;
-}
 
 // Room for pieces of these sizes, one after the other, with what guards them; zeros.
 DeviceArena CudaExecutable::make_arena(std::span<const uint64_t> sizes, std::string_view purpose) const {

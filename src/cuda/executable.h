@@ -63,7 +63,6 @@ class CudaExecutable : public Executable {
  private:
   struct Variant;
 
-  Planner plan() const;
   DeviceArena make_arena(std::span<const uint64_t> sizes, std::string_view purpose) const;
   void place_state();
   void place_activations();

@@ -6,6 +6,13 @@
 
 namespace stretto::cuda {
 
+uint64_t copies_bytes(const Planner& planner) {
+  uint64_t bytes = 0;
+  for (const Planner::PlannedMatrix& planned : planner.matrices)
+    if (planned.is_dense) bytes += Cursor::rounded(dense_bytes(matrix_shape(planned.key, planner.tables())));
+  return bytes;
+}
+
 DeviceArena copy_weights(const Planner& planner, uint64_t budget_bytes,
                          const std::function<void(const std::string&)>& remark, Machine& m) {
   std::vector<Matrix*> chosen;

@@ -9,6 +9,9 @@
 
 namespace stretto::cuda {
 
+// Bytes of the copies of all matrices that large steps multiply with.
+uint64_t copies_bytes(const Planner& planner);
+
 // Decodes matrices that large steps multiply with, in the order of the program, as long as their copies fit into
 // budget_bytes; m.matrices then point to them. `remark` takes a line that says what was taken. The stream of m.queue is
 // idle afterwards.

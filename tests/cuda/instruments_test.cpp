@@ -6,7 +6,9 @@
 
 #include "cuda/device.h"
 #include "cuda/packed.h"
+#include "cuda/plan_program.h"
 #include "cuda/slow_weights.h"
+#include "cuda/weight_copies.h"
 #include "models/reference_models.h"
 #include "program/plan.h"
 
@@ -102,6 +104,22 @@ TEST(CudaWatch, SamplesOnlyWhileResumed) {
   EXPECT_GT(state.power_limit_w.value_or(0), 10);
   std::this_thread::sleep_for(std::chrono::milliseconds(60));
   EXPECT_LE(watch->take().n_samples, 1U);
+}
+
+// Two bytes per weight of every matrix but the head, of which a step multiplies one row only.
+TEST(WeightCopies, AreKnownBeforeAnythingIsLoaded) {
+  const cuda::DeviceShape h100{.n_sm = 132, .shared_bytes_per_sm = 233472, .shared_bytes_per_block = 232448};
+  const auto checkpoint = open_checkpoint(ReferenceCase{"gguf/qwen3.f16"}.model_path());
+  const Model model = load_model(*checkpoint, {.kv_type = DType::kF16});
+  uint64_t elements = 0;
+  for (const WeightInfo& w : model.program.tables.weights)
+    if (w.shape.rank() == 2 && w.name.starts_with("blk.")) elements += w.shape.elements();
+  const auto bytes = [&](uint64_t max_tokens) {
+    return cuda::copies_bytes(
+        cuda::plan_program(model.program, {.n_ctx = 64, .max_tokens = max_tokens, .max_outputs = 1}, h100));
+  };
+  EXPECT_EQ(bytes(64), 2 * elements);
+  EXPECT_EQ(bytes(1), 0U);
 }
 
 TEST(SlowWeights, AreTheFormatsWithoutUnitsOfTheirOwn) {
