@@ -40,6 +40,7 @@ class Interpreter {
 
   // Loops (interpreter_loops.cpp).
   Flow run_loop(const ForStatement& node, const Value& items, Scope* scope, uint32_t depth0);
+  Flow run_otherwise(const ForStatement& node, Scope* scope);
   Flow run_plain_loop(const ForStatement& node, std::vector<Value> items, Scope* scope);
   Flow run_visible_loop(const ForStatement& node, std::vector<Value> items, Scope* scope, uint32_t depth0);
   bool accepts(const ForStatement& node, const Value& item, Scope* scope);

@@ -62,19 +62,24 @@ bool Interpreter::accepts(const ForStatement& node, const Value& item, Scope* sc
   return is_true(evaluate(*node.condition, &inner));
 }
 
+// As in Jinja2, not only where nothing was accepted: also where every round ended with `break` or `continue`.
+Interpreter::Flow Interpreter::run_otherwise(const ForStatement& node, Scope* scope) {
+  BodyScope inner(runtime_, node.otherwise, scope);
+  return execute(node.otherwise, inner.get());
+}
+
 Interpreter::Flow Interpreter::run_plain_loop(const ForStatement& node, std::vector<Value> items, Scope* scope) {
-  bool ran = false;
+  bool ran_to_its_end = false;
   for (const Value& item : items) {
     runtime_.spend();
     if (!accepts(node, item, scope)) continue;
-    ran = true;
     BodyScope inner(runtime_, node.body, scope);
     assign(node.target, item, inner.get());
-    if (execute(node.body, inner.get()) == Flow::kBreak) break;
+    const Flow flow = execute(node.body, inner.get());
+    if (flow == Flow::kBreak) break;
+    ran_to_its_end = ran_to_its_end || flow == Flow::kNormal;
   }
-  if (ran) return Flow::kNormal;
-  BodyScope inner(runtime_, node.otherwise, scope);
-  return execute(node.otherwise, inner.get());
+  return ran_to_its_end ? Flow::kNormal : run_otherwise(node, scope);
 }
 
 Interpreter::Flow Interpreter::run_visible_loop(const ForStatement& node, std::vector<Value> items, Scope* scope,
@@ -95,10 +100,7 @@ Interpreter::Flow Interpreter::run_visible_loop(const ForStatement& node, std::v
       return buffer.take();
     };
   }
-  if (!loop.has(0)) {
-    BodyScope inner(runtime_, node.otherwise, scope);
-    return execute(node.otherwise, inner.get());
-  }
+  bool ran_to_its_end = false;
   for (size_t i = 0; loop.has(i); ++i) {
     runtime_.spend();
     loop.index0 = i;
@@ -106,9 +108,11 @@ Interpreter::Flow Interpreter::run_visible_loop(const ForStatement& node, std::v
     BodyScope inner(runtime_, node.body, scope);
     (*inner).set(program_.known.loop, Value::loop(&loop));
     assign(node.target, item, inner.get());
-    if (execute(node.body, inner.get()) == Flow::kBreak) break;
+    const Flow flow = execute(node.body, inner.get());
+    if (flow == Flow::kBreak) break;
+    ran_to_its_end = ran_to_its_end || flow == Flow::kNormal;
   }
-  return Flow::kNormal;
+  return ran_to_its_end ? Flow::kNormal : run_otherwise(node, scope);
 }
 
 }  // namespace stretto::jinja

@@ -73,7 +73,12 @@ TEST(For, TargetsAndItems) {
        "a-é-baCE"},
       {"{% for x in [1, 2] if x > 2 %}{{ x }}{% else %}none{% endfor %}{% for x in [1, 2] %}{% break %}{% else %}E{% "
        "endfor %}",
-       "none"},
+       "noneE"},
+      // As in Jinja2, `else` runs unless one round reached the end of the body (with and without `loop`).
+      {"{% for x in [1, 2] %}{{ loop.index }}{% continue %}{% else %}E{% endfor %}|{% for x in [1, 2] %}{% if x == 1 "
+       "%}{% continue %}{% endif %}{{ x }}{% else %}E{% endfor %}|{% for x in [1, 2] %}{% if x == 2 %}{% break %}{% "
+       "endif %}{{ loop.index }}{% else %}E{% endfor %}",
+       "12E|2|1"},
       {"{% for a in [1, 2, 3] %}{% if a == 2 %}{% continue %}{% endif %}{{ a }}{% endfor %} {% for a in [1, 2, 3] %}{% "
        "if a == 2 %}{% break %}{% endif %}{{ a }}{% endfor %}",
        "13 1"},
