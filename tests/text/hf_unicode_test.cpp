@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "text/hf/characters.h"
 #include "text/hf/normal_form.h"
@@ -87,11 +89,21 @@ TEST(HfUnicode, BuiltInClassesAreThoseOfTheLibrary) {
   EXPECT_EQ(first_difference(members_of(is_white_space), members(builtin.at("WhitespaceSplit"))), "");
   EXPECT_EQ(first_difference(members_of(is_punctuation), members(builtin.at("Punctuation"))), "");
   EXPECT_EQ(first_difference(members_of(is_numeric), members(builtin.at("Digits"))), "");
-  EXPECT_EQ(first_difference(members_of(is_mark), members(classes.at("regex").at("\\p{M}"))), "");
   std::vector<bool> word = members(classes.at("regex").at("\\w"));
   for (const char32_t c : {0xB2, 0xB3, 0xB9, 0xBC, 0xBD, 0xBE}) word[c] = false;
   word[0x200C] = word[0x200D] = true;
   EXPECT_EQ(first_difference(members_of(is_word), word), "");
+}
+
+// Measured with StripAccents of tokenizers 0.23.2: "a" + c is "a" for 2097 code points.
+TEST(HfUnicode, StripAccentsKnowsTheMarksOfAnOlderUnicode) {
+  const std::vector<bool> stripped = members_of(is_combining_mark);
+  EXPECT_EQ(std::count(stripped.begin(), stripped.end(), true), 2097);
+  for (const char32_t c : {0x300, 0x36F, 0x903, 0x1CF2, 0x20D0, 0x1E94A, 0xE01EF}) EXPECT_TRUE(stripped[c]) << +c;
+  for (const char32_t c : {0x7FD, 0x897, 0x1AC0, 0x1CF7, 0x111C9, 0x16FF1, 0x1E4EF}) EXPECT_FALSE(stripped[c]) << +c;
+  std::vector<bool> marks = members(parse_tokjson("unicode_classes.json").at("regex").at("\\p{M}"));
+  marks[0x1CF2] = marks[0x1CF3] = true;  // letters since Unicode 12
+  for (char32_t c = 0; c < kCodePoints; ++c) EXPECT_LE(stripped[c], marks[c]) << +c;
 }
 
 TEST(HfUnicode, AdditionsAreThoseOfTheData) {

@@ -51,7 +51,7 @@ bool contains(const Ranges& ranges, char32_t c) {
 }
 
 // One flag set per code point, so that a test is one load: added tokens and Strip look at every character.
-enum Flag : uint8_t { kWord = 1, kMark = 2, kNumeric = 4, kPunctuation = 8 };
+enum Flag : uint8_t { kWord = 1, kNumeric = 2, kPunctuation = 4 };
 
 constexpr char32_t kCodePoints = 0x110000;
 
@@ -85,11 +85,10 @@ uint8_t flags_of(char32_t c) {
     case UTF8PROC_CATEGORY_LT:
     case UTF8PROC_CATEGORY_LM:
     case UTF8PROC_CATEGORY_LO:
-      return kWord;
     case UTF8PROC_CATEGORY_MN:
     case UTF8PROC_CATEGORY_MC:
     case UTF8PROC_CATEGORY_ME:
-      return kWord | kMark;
+      return kWord;
     case UTF8PROC_CATEGORY_ND:
     case UTF8PROC_CATEGORY_NL:
       return kWord | kNumeric;
@@ -119,7 +118,7 @@ std::vector<uint8_t> make_flags() {
   };
   add(parse_ranges(*added_to_property("L")), kWord);
   add(parse_ranges(*added_to_property("Nd")), kWord);
-  add(parse_ranges(*added_to_property("M")), kWord | kMark);
+  add(parse_ranges(*added_to_property("M")), kWord);
   add(parse_ranges(*added_to_property("N")), kNumeric);
   add(kNewNumbers, kNumeric);
   add(kOtherWord, kWord);
@@ -154,7 +153,6 @@ bool is_white_space(char32_t c) {
          c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
-bool is_mark(char32_t c) { return has_flag(c, kMark); }
 bool is_numeric(char32_t c) { return has_flag(c, kNumeric); }
 bool is_punctuation(char32_t c) { return has_flag(c, kPunctuation); }
 bool is_word(char32_t c) { return has_flag(c, kWord); }

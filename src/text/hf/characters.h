@@ -17,9 +17,9 @@ inline constexpr std::string_view kWhiteSpaceRanges =
 std::optional<std::string_view> added_to_property(std::string_view property);
 
 bool is_white_space(char32_t c);
-bool is_mark(char32_t c);         // category M
-bool is_numeric(char32_t c);      // category N: pre-tokenizer Digits
-bool is_punctuation(char32_t c);  // ASCII punctuation or category P of an older Unicode: pre-tokenizer Punctuation
+bool is_combining_mark(char32_t c);  // category M of an older Unicode: normalizer StripAccents
+bool is_numeric(char32_t c);         // category N: pre-tokenizer Digits
+bool is_punctuation(char32_t c);     // ASCII punctuation or category P of an older Unicode: pre-tokenizer Punctuation
 // Letters, marks, decimal digits, letter numbers, connectors and what else added tokens and Whitespace call a word.
 bool is_word(char32_t c);
 // Upper, lower or title case, or part of what such a letter folds to: not the same under every idea of "caseless".

@@ -123,7 +123,7 @@ std::unique_ptr<const NormalizerStep> make_step(const std::string& type, Fields&
   if (type == "Lowercase") return character_step(append_lower);
   if (type == "StripAccents") {
     return character_step([](std::string& out, char32_t c) {
-      if (!is_mark(c)) append_utf8(out, c);
+      if (!is_combining_mark(c)) append_utf8(out, c);
     });
   }
   if (type == "ByteLevel") return std::make_unique<ByteAlphabetStep>();
