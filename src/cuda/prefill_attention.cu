@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(256) prepare_kernel(const __grid_constant__ Pr
   if (t >= p.n_tokens) return;
   if (head < p.n_heads) {
     const uint64_t at = (uint64_t{t} * p.n_heads + head) * kHeadDim;
-    const LaneValues<kHeadDim> y =
+    LaneValues<kHeadDim> y =
         prepare_head<kHeadDim>(p, fetch_head<kHeadDim>(p, p.q + at, t, lane), load_norm<kHeadDim>(p.q_norm, lane),
                                p.q_norm != nullptr, scratch[warp], lane);
     const float factor = p.scale * kLog2E * (p.apply_temperature ? p.rows.temperature[t] : 1);
@@ -52,10 +52,10 @@ __global__ void __launch_bounds__(256) prepare_kernel(const __grid_constant__ Pr
   const bool is_key = head < n_kv;
   if (!is_key) head -= n_kv;
   const float* x = (is_key ? p.k : p.v) + (uint64_t{t} * n_kv + head) * kHeadDim;
-  const FetchedHead<kHeadDim> h = fetch_head<kHeadDim>(p, x, t, lane);
-  LaneValues<kHeadDim> y = h.x;
-  if (is_key)
-    y = prepare_head<kHeadDim>(p, h, load_norm<kHeadDim>(p.k_norm, lane), p.k_norm != nullptr, scratch[warp], lane);
+  LaneValues<kHeadDim> y =
+      is_key ? prepare_head<kHeadDim>(p, fetch_head<kHeadDim>(p, x, t, lane), load_norm<kHeadDim>(p.k_norm, lane),
+                                      p.k_norm != nullptr, scratch[warp], lane)
+             : load_values<kHeadDim>(x, lane);
   const uint32_t position = static_cast<uint32_t>(*p.position) + t;
   uint8_t* const cache = static_cast<uint8_t*>(is_key ? p.k_cache : p.v_cache);
   C::append_row(cache + p.layout.granule(head, 0, C::granule_bytes(kHeadDim)), position, y, true, lane);

@@ -13,6 +13,14 @@ struct LaneValues {
 };
 
 template <int kHeadDim>
+__device__ __forceinline__ LaneValues<kHeadDim> load_values(const float* x, uint32_t lane) {
+  LaneValues<kHeadDim> y;
+#pragma unroll
+  for (int i = 0; i < y.kPer; ++i) y.v[i] = x[lane + 32 * i];
+  return y;
+}
+
+template <int kHeadDim>
 __device__ __forceinline__ LaneValues<kHeadDim> load_norm(const float* norm, uint32_t lane) {
   LaneValues<kHeadDim> w;
 #pragma unroll
