@@ -26,7 +26,7 @@ __device__ __forceinline__ void finish_fetch() { asm volatile("cp.async.wait_all
 
 template <class Format>
 __device__ __noinline__ void embed_row(const StreamTurn turn, uint32_t token) {
-  const StreamLaps laps;
+  const StreamLaps laps(turn);
   const EmbedParams& p = the_block().phase[turn.phase % 2].embed.row;
   const uint32_t warp = threadIdx.x / 32 * gridDim.x + blockIdx.x, lane = threadIdx.x % 32;
   const uint8_t* const group = p.table + uint64_t{token / kUnitRows} * p.n_units * Format::kUnitBytes;
@@ -84,26 +84,30 @@ __host__ __device__ bool visit_products(DType first, DType second, F&& f) {
   return false;
 }
 
-template <size_t I = 0>
-__device__ __forceinline__ void linear_any(const StreamTurn& turn, unsigned long long* best) {
-  const StreamLinear& p = the_block().phase[turn.phase % 2].linear;
-  if (p.n_products > 1) {
-    visit_products(p.product[0].type, p.product[1].type,
-                   [&](auto first, auto second) { run_linear<decltype(first), decltype(second)>(turn, best); });
-  } else if constexpr (I < std::tuple_size_v<PackedFormats>) {
-    using Format = std::tuple_element_t<I, PackedFormats>;
-    if (Format::kType == p.product[0].type) {
-      run_linear<Format, void>(turn, best);
-    } else {
-      linear_any<I + 1>(turn, best);
-    }
+// The phase's format lies in [kFirst, kEnd) of the list.
+template <size_t kFirst = 0, size_t kEnd = std::tuple_size_v<PackedFormats>>
+__device__ __forceinline__ void linear_of(uint32_t format, const StreamTurn& turn, unsigned long long* best) {
+  constexpr size_t kMiddle = (kFirst + kEnd) / 2;
+  if constexpr (kFirst == kMiddle) {
+    run_linear<std::tuple_element_t<kFirst, PackedFormats>, void>(turn, best);
+  } else if (format < kMiddle) {
+    linear_of<kFirst, kMiddle>(format, turn, best);
+  } else {
+    linear_of<kMiddle, kEnd>(format, turn, best);
   }
 }
 
-__device__ __forceinline__ void attention_any(const StreamPhase& at) {
+__device__ __forceinline__ void linear_any(const StreamTurn& turn, unsigned long long* best) {
+  const StreamLinear& p = the_block().phase[turn.phase % 2].linear;
+  if (p.n_products == 1) return linear_of(p.format, turn, best);
+  visit_products(p.product[0].type, p.product[1].type,
+                 [&](auto first, auto second) { run_linear<decltype(first), decltype(second)>(turn, best); });
+}
+
+__device__ __forceinline__ void attention_any(const StreamPhase& at, const StreamTurn& turn) {
   const auto with = [&](auto value) {
     using T = decltype(value);
-    at.attention.head_dim == 64 ? run_attention<T, 64>() : run_attention<T, 128>();
+    at.attention.head_dim == 64 ? run_attention<T, 64>(turn) : run_attention<T, 128>(turn);
   };
   if (at.cache_type == DType::kF16) {
     with(__half{});
@@ -131,48 +135,60 @@ __device__ __forceinline__ void move_to(uint32_t token, uint32_t phase, uint32_t
   __syncwarp();
 }
 
-__device__ __forceinline__ void start_phase(const StreamParams& p) {
+// What a usual layer does not have.
+__device__ __noinline__ void start_other_phase(const StreamTurn turn) {
   StreamBlock& block = the_block();
-  const uint32_t i = place().phase;
-  const StreamPhase& phase = block.phase[i % 2];
-  const StreamTurn turn = turn_now();
-  if (i + 1 < p.n_phases) fetch_phase(p.phases + i + 1, block.phase[(i + 1) % 2]);
-  if (phase.kind == StreamKind::kEmbed) {
-    embed_any(turn, block.token);
-    fill_ropes(p, block.position);
-    clear_partial(p);
-  } else if (phase.kind == StreamKind::kAttention) {
-    attention_any(phase);
-  } else if (phase.kind != StreamKind::kLinear) {
-    swap_any(turn, phase.kind, block.position);
-  } else {
+  const StreamKind kind = block.phase[turn.phase % 2].kind;
+  if (kind != StreamKind::kEmbed) return swap_any(turn, kind, block.position);
+  embed_any(turn, block.token);
+  fill_ropes(block.params, block.position);
+  clear_partial(block.params);
+}
+
+__device__ __forceinline__ void start_phase(const StreamParams& p, uint32_t i) {
+  const StreamPhase& phase = the_block().phase[i % 2];
+  const StreamTurn turn = turn_of(i);
+  if (i + 1 < p.n_phases) fetch_phase(p.phases + i + 1, the_block().phase[(i + 1) % 2]);
+  if (phase.kind == StreamKind::kLinear) {
     linear_any(turn, p.greedy ? p.control->best + place().token % 2 : nullptr);
+  } else if (phase.kind == StreamKind::kAttention) {
+    attention_any(phase, turn);
+  } else {
+    start_other_phase(turn);
   }
 }
 
-// To the next phase; false at the end of the token.
-__device__ __forceinline__ bool end_phase(const StreamParams& p) {
-  const uint32_t i = place().phase, t = place().token, n = place().arrived;
-  const StreamKind kind = the_block().phase[i % 2].kind;
+// The end of a phase where all blocks meet: the rope tables of the first one are read without flags, and nothing of a
+// token may be written while another is read.
+__device__ __noinline__ void meet_all(uint32_t i, bool is_last) {
+  const StreamParams& p = the_block().params;
+  const uint32_t t = place().token, n = place().arrived + gridDim.x;
   if (blockIdx.x == 0 && thread_now() == 0) {
-    // Whoever reads the word of the token before has done so; the next one writes it after more barriers.
-    if (i == 0 && t == 0) p.control->best[0] = 0;
-    if (i == 1) p.control->best[(t + 1) % 2] = 0;
-    if (i + 1 == p.n_phases && p.stop != nullptr && *p.stop != 0) p.control->stop_at = n + gridDim.x;
+    // Whoever reads the word of the token before has done so; that of the next one is written after more meetings.
+    if (i == 0) p.control->best[t % 2] = 0;
+    if (is_last && p.stop != nullptr && *p.stop != 0) p.control->stop_at = n;
   }
   finish_fetch();
-  if (i + 1 == p.n_phases) order_copies();  // the cache's new rows; a fence of each attention would take a microsecond
-  // The rope tables are read without flags; and nothing of a token may be written while another is read.
-  const bool meets = kind == StreamKind::kEmbed || i + 1 == p.n_phases;
-  if (meets) {
-    const StreamGrid grid(p.control, n + gridDim.x);
-    grid.arrive();
-    grid.wait(i);
+  if (is_last) order_copies();  // the cache's new rows; a fence of each attention would take a microsecond
+  const StreamGrid grid(p.control, n);
+  grid.arrive();
+  grid.wait(i);
+  move_to(t, i + 1, n);
+}
+
+// To the next phase, which is returned; n_phases at the end of the token.
+__device__ __forceinline__ uint32_t end_phase(const StreamParams& p) {
+  const uint32_t i = place().phase;
+  const bool is_last = i + 1 == p.n_phases;
+  if (!is_usual(i != 0 && !is_last)) {
+    meet_all(i, is_last);
   } else {
+    finish_fetch();
     sync_block();
+    if (thread_now() % 32 == 0) place().phase = i + 1;
+    __syncwarp();
   }
-  move_to(t, i + 1, meets ? n + gridDim.x : n);
-  return i + 1 < p.n_phases;
+  return i + 1;
 }
 
 // Everybody's view of the token that has been chosen; whether the loop goes on.
@@ -195,6 +211,7 @@ __device__ __forceinline__ bool end_token(const StreamParams& p) {
 [[maybe_unused]] __device__ __forceinline__ void run_tokens(const StreamParams& p) {
   StreamBlock& block = the_block();
   if (threadIdx.x < kStreamWarps) block.reader[threadIdx.x] = {threadIdx.x, threadIdx.x, 0};
+  if (threadIdx.x < 32) block.scratch[threadIdx.x] = 0;
   if (threadIdx.x == 0) {
     block.params = p;
     block.n_read = 0;
@@ -203,6 +220,7 @@ __device__ __forceinline__ bool end_token(const StreamParams& p) {
     block.n_begun = 0;
     block.memory.n_routed = 0;
     block.memory.decision.word = 0;
+    block.run_token = UINT32_MAX;
   }
   if (threadIdx.x >= kStreamThreads) {
     StreamFeeder feeder(p, &block.n_begun);
@@ -221,9 +239,7 @@ __device__ __forceinline__ bool end_token(const StreamParams& p) {
     fetch_phase(p.phases, block.phase[0]);
     finish_fetch();
     sync_block();
-    do {
-      start_phase(p);
-    } while (end_phase(p));
+    for (uint32_t i = 0; i < p.n_phases; i = end_phase(p)) start_phase(p, i);
   } while (end_token(p));
   if (threadIdx.x == 0) *const_cast<volatile bool*>(&block.stop) = true;
   if (blockIdx.x == 0 && threadIdx.x == 0) {
@@ -240,6 +256,15 @@ __global__ void __launch_bounds__(kStreamThreads + 32, 1) stream_kernel(const __
 }
 
 }  // namespace
+
+uint32_t stream_format(DType type) {
+  return []<size_t... kI>(DType wanted, std::index_sequence<kI...>) {
+    uint32_t format = 0;
+    ((std::tuple_element_t<kI, PackedFormats>::kType == wanted ? format = kI : 0), ...);
+    return format;
+  }
+  (type, std::make_index_sequence<std::tuple_size_v<PackedFormats>>{});
+}
 
 bool stream_pair_supports(DType first, DType second) {
   return visit_products(first, second, [](auto, auto) {});

@@ -41,11 +41,13 @@ struct StreamSegment {
   uint32_t groups = 0, extra = 0, offset = 0;
   uint32_t n_units = 0;  // of a group
   uint32_t unit_bytes = 0, units_per_stage = 0;
-  uint32_t parts = 0;       // stages of a group
-  bool routed = false;      // the first of an event of a swap layer: it waits for the block's routing
-  bool keeps_bank = false;  // it is read again soon: leave it in the second-level cache
-  uint64_t bank_bytes = 0;  // of a swap layer's banks: `weights` are those of bank 0; 0 for other matrices
-  StreamCache cache = {};   // instead of rows, where it has keys
+  uint32_t parts = 0;          // stages of a group
+  uint32_t parts_inverse = 0;  // (i * parts_inverse) >> 16 is i / parts for i below kStreamWarps
+  uint32_t part_step = 0;      // kStreamWarps % parts
+  bool routed = false;         // the first of an event of a swap layer: it waits for the block's routing
+  bool keeps_bank = false;     // it is read again soon: leave it in the second-level cache
+  uint64_t bank_bytes = 0;     // of a swap layer's banks: `weights` are those of bank 0; 0 for other matrices
+  StreamCache cache = {};      // instead of rows, where it has keys
 };
 
 struct StreamProduct {
@@ -63,7 +65,8 @@ struct StreamLinear {
   uint32_t n_in = 0, padded = 0, n_products = 0;
   Activation act = Activation::kSilu;
   bool integer = false, gate_up = false, is_head = false;
-  uint32_t sums = 0;  // bytes of the input in shared memory; partial sums lie behind it
+  uint32_t format = 0;  // of the first product: which one of the list of device/stored_formats.cuh
+  uint32_t sums = 0;    // bytes of the input in shared memory; partial sums lie behind it
   StreamProduct product[kMaxStreamProducts] = {};
   GemvPart part[3] = {};
 };
@@ -106,12 +109,6 @@ struct StreamState {
   uint32_t d = 0;
 };
 
-// Weights that a later phase of the layer reads, whole in every block.
-struct StreamAhead {
-  const float* at = nullptr;
-  uint32_t n = 0;
-};
-
 enum class StreamKind : uint32_t { kEmbed, kLinear, kAttention, kNormRow, kRoute, kCollapse, kState };
 struct alignas(16) StreamPhase {
   StreamKind kind = StreamKind::kEmbed;
@@ -127,7 +124,6 @@ struct alignas(16) StreamPhase {
   StreamRoute route;
   StreamCollapse collapse;
   StreamState state;
-  StreamAhead ahead[4] = {};  // fetched into the second-level cache by kNormRow and kRoute
 };
 
 // Cycles that a block spent in a phase; thread 0's view.
@@ -215,6 +211,8 @@ struct StreamChoice {
   uint32_t n_phases = 0;  // run only so many phases of a token
 };
 
+// Which one of the list of formats (device/stored_formats.cuh) it is.
+uint32_t stream_format(DType type);
 // Whether two matrices of these formats may be the products of one phase.
 bool stream_pair_supports(DType first, DType second);
 bool stream_attention_supports(DType cache_type, uint64_t head_dim);

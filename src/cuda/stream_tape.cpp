@@ -83,6 +83,7 @@ void StreamTape::add_product(const PackedShape& shape, const GemvParams& params,
     opened.padded = static_cast<uint32_t>(shape.n_units() * shape.unit.cols);
     opened.act = params.act;
     opened.integer = integer;
+    opened.format = stream_format(shape.type);
     opened.gate_up = params.gate_up;
     opened.sums = ((integer ? opened.padded / 8 * 9 : 4 * opened.padded) + 15) / 16 * 16;
   }
@@ -108,7 +109,9 @@ void StreamTape::add_product(const PackedShape& shape, const GemvParams& params,
                               .n_units = n_units,
                               .unit_bytes = shape.unit.bytes,
                               .units_per_stage = (n_units + parts - 1) / parts,
-                              .parts = parts};
+                              .parts = parts,
+                              .parts_inverse = (1U << 16) / parts + 1,
+                              .part_step = kStreamWarps % parts};
   offset = (offset + segment.extra) % n_blocks;
   if (shape.n_in % 4 != 0) problem = "rows that are no multiple of four";
   if (segment.unit_bytes > stage_bytes) problem = "a stage smaller than a unit";

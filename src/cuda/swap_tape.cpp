@@ -23,17 +23,6 @@ void add_bank_product(const ExpertShape& shape, const GemvParams& params, uint64
   }
 }
 
-// What the next phase that decides reads of weights, fetched into the second-level cache by the one in front of it in
-// the layer: out of memory it would come later than the vector that the phase waits for.
-void fetch_ahead(StreamTape& t, std::initializer_list<StreamAhead> rows) {
-  const auto last = std::find_if(t.phases.rbegin(), t.phases.rend(), [](const StreamPhase& phase) {
-    return phase.kind == StreamKind::kRoute || phase.kind == StreamKind::kNormRow;
-  });
-  if (last == t.phases.rend()) return;
-  CHECK(rows.size() <= std::size(last->ahead));
-  std::copy(rows.begin(), rows.end(), last->ahead);
-}
-
 // The memory that an event finds: the layer's, or what a state holds, or none.
 bool begins(const SwapRoute& op, const StreamMemoryTape& memory) {
   return (!op.ram || op.ram == memory.read_ram) && (!op.streams || op.streams == memory.read_streams);
@@ -91,11 +80,6 @@ void tape(const SwapEvent& op, const Machine& m, StreamTape& t) {
                     .result = m.value(op.out)};
   route.op.ram = first && op.route.ram ? memory.ram_state : nullptr;
   route.op.streams = first && op.route.streams ? memory.streams_state : nullptr;
-  const auto columns = u32(d);
-  fetch_ahead(t, {{route.op.router, route.op.n_banks * columns},
-                  {route.op.switches, u32(kSwitches) * columns},
-                  {route.op.read, columns},
-                  {route.op.norm, columns}});
   const size_t at = t.phases.size();
   t.add(StreamKind::kRoute);
   const float* x = nullptr;  // what the routing has left in shared memory
@@ -127,9 +111,7 @@ void tape(const SwapCollapse& op, const Machine& m, StreamTape& t) {
     t.problem = std::string(SwapCollapse::kName);
     return;
   }
-  const SwapCollapseParams params = collapse_params(op, m);
-  fetch_ahead(t, {{params.w, u32(kStreams) * params.d}, {params.norm, params.d}});
-  t.add(StreamKind::kCollapse).collapse.op = params;
+  t.add(StreamKind::kCollapse).collapse.op = collapse_params(op, m);
 }
 
 }  // namespace stretto::cuda

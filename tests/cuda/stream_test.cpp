@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "cuda/device.h"
 #include "cuda/executable.h"
+#include "cuda/vain_wait.h"
 #include "models/reference_models.h"
 
 namespace stretto::test {
@@ -264,18 +265,7 @@ TEST(CudaStream, WaitsInVainEndInAnErrorThatNamesThePhase) {
   const auto wanted = loop.tokens(20);
   loop.executable->stop_decode();
   const auto expect_error = [&](uint32_t phase) {
-    runner.run(nullptr);
-    cuda::check_cuda(cudaDeviceSynchronize(), "a step that waits in vain");
-    try {
-      runner.check();
-      ADD_FAILURE() << "phase " << phase;
-    } catch (const Error& e) {
-      std::printf("%s\n", e.what());
-      EXPECT_EQ(e.kind(), ErrorKind::kCuda);
-      EXPECT_NE(std::string(e.what()).find("in vain before phase " + std::to_string(phase) + " ("), std::string::npos)
-          << e.what();
-    }
-    runner.choose({});
+    expect_vain_wait(runner, "phase " + std::to_string(phase) + " (");
     EXPECT_EQ(loop.tokens(20), wanted);
     loop.executable->stop_decode();
   };

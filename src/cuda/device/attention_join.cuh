@@ -7,6 +7,7 @@
 #pragma once
 
 #include "cuda/decode_attention.h"
+#include "cuda/device/acquire.cuh"
 #include "cuda/device/head_softmax.cuh"
 #include "cuda/device/numeric.cuh"
 #include "cuda/device/quantize.cuh"
@@ -98,12 +99,6 @@ __device__ __forceinline__ void join_slice(const DecodeAttentionParams& p, uint3
     y = make_float4(y.x + __shfl_xor_sync(0xffffffffu, y.x, mask), y.y + __shfl_xor_sync(0xffffffffu, y.y, mask),
                     y.z + __shfl_xor_sync(0xffffffffu, y.z, mask), y.w + __shfl_xor_sync(0xffffffffu, y.w, mask));
   store_result(p, group_begin + head * kHeadDim + d, y, sum, lane < 8);
-}
-
-__device__ __forceinline__ uint32_t load_acquire(const uint32_t* from) {
-  uint32_t v;
-  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(from) : "memory");
-  return v;
 }
 
 // Adds one behind everything that the block has written, where threads have synchronised. What a fence of its own would

@@ -20,7 +20,6 @@ template <class T, int kHeadDim>
 struct alignas(16) StreamHeads {
   QueryTiles<T, kHeadDim> q;
   alignas(16) T new_row[2][kHeadDim];  // of keys and values
-  StreamRun run;                       // registers are needed for other things
   float unscale[kHeadsPerBlock];       // later the maxima of all warps
   float top[kStreamWarps][kHeadsPerBlock], sum[kStreamWarps][kHeadsPerBlock];
   alignas(16) float scratch[1][kHeadDim];  // of each head and the key; then the sums, [kSumSlots][heads][kHeadDim]
@@ -149,6 +148,24 @@ __device__ __forceinline__ float* stream_partial(const DecodeAttentionParams& p,
   return p.partial + ((uint64_t{group} * p.n_splits + run) * kHeadsPerBlock + head) * (kHeadDim + 4);
 }
 
+__device__ __noinline__ void renew_run(const StreamCache& cache) {
+  StreamBlock& block = the_block();
+  sync_block();  // all have looked
+  if (threadIdx.x == kStreamThreads - 1) {
+    block.run = StreamRun(cache, block.position);
+    block.run_shape = cache.shape;
+    block.run_token = block.n_before;
+  }
+  sync_block();
+}
+// The block's run of this token, which all caches of a shape have in common: its divisions take half a microsecond.
+// Registers are needed for other things.
+__device__ __forceinline__ const StreamRun& run_of(const StreamCache& cache) {
+  const StreamBlock& block = the_block();
+  if (!is_usual(block.run_shape == cache.shape && block.run_token == block.n_before)) renew_run(cache);
+  return block.run;
+}
+
 // A warp's way through the stages of a run.
 template <class T, int kHeadDim>
 class StreamAttend {
@@ -156,9 +173,9 @@ class StreamAttend {
   using Softmax = HeadSoftmax<T, kHeadDim>;
   static constexpr uint32_t kRowBytes = kHeadDim * sizeof(T), kHalf = kCacheGranule / 2;
 
-  __device__ StreamAttend(StreamHeads<T, kHeadDim>& s, uint32_t position, const StreamLayout& at,
+  __device__ StreamAttend(StreamHeads<T, kHeadDim>& s, const StreamRun& run, uint32_t position, const StreamLayout& at,
                           const StreamTurn& turn, uint32_t positions)
-      : run_(s.run), s_(s), at_(at), turn_(turn), lane_(threadIdx.x % 32), position_(position), positions_(positions) {}
+      : run_(run), s_(s), at_(at), turn_(turn), lane_(threadIdx.x % 32), position_(position), positions_(positions) {}
 
   // From stage `begin` of the launch on.
   __device__ __forceinline__ void run(StreamReader& reader, uint32_t begin, Softmax& softmax) {
@@ -329,47 +346,42 @@ __device__ __forceinline__ void join_stream_runs(const DecodeAttentionParams& p,
 // What is needed behind the wait for the queries and behind the products is read anew from shared memory, for all
 // registers are taken in between.
 template <class T, int kHeadDim>
-__device__ __noinline__ void run_attention() {
+__device__ __noinline__ void run_attention(const StreamTurn turn) {
   StreamBlock& block = the_block();
   const auto phase = []() -> const StreamPhase& { return the_block().phase[place().phase % 2]; };
   using Heads = StreamHeads<T, kHeadDim>;
   const auto heads = []() -> Heads& { return *reinterpret_cast<Heads*>(shared + the_block().params.at.work); };
-  {
-    Heads& s = heads();
-    const StreamLaps laps;
-    const StreamRun own(phase().cache, block.position);
-    if (!own.is_active()) return;
-    if (threadIdx.x == kStreamThreads - 1) s.run = own;
-    prepare_stream_heads(phase().attention, own, block.position, s, turn_now());
-    sync_block();
-    laps.lap(&StreamClock::input);
-    laps.note_ring(block.params.at, block.n_read);
-  }
+  const StreamLaps laps(turn);
+  const StreamRun& run = run_of(phase().cache);
+  if (!run.is_active()) return;
+  prepare_stream_heads(phase().attention, run, block.position, heads(), turn);
+  sync_block();
+  laps.lap(&StreamClock::input);
+  laps.note_ring(block.n_read);
   HeadSoftmax<T, kHeadDim> softmax;
   {
     Heads& s = heads();
     const uint32_t lane = threadIdx.x % 32, begin = block.n_read, positions = phase().cache.positions;
     softmax.unscale = s.unscale[lane / 4];
-    softmax.is_used = lane / 4 < s.run.n_heads;
+    softmax.is_used = lane / 4 < run.n_heads;
     StreamReader reader = block.reader[threadIdx.x / 32];
-    StreamAttend<T, kHeadDim>(s, block.position, block.params.at, turn_now(), positions).run(reader, begin, softmax);
+    StreamAttend<T, kHeadDim>(s, run, block.position, block.params.at, turn, positions).run(reader, begin, softmax);
     if (lane == 0) block.reader[threadIdx.x / 32] = reader;
     sync_block();
   }
   Heads& s = heads();
-  const StreamRun& run = s.run;
-  StreamLaps::lap(&StreamClock::work);
+  laps.lap(&StreamClock::work);
   const uint32_t column = (block.reader[threadIdx.x / 32].next - block.n_read) % kStreamWarps;
   float2 top_and_sum;
   const float4 y = join_stream_warps(s, softmax, run, column, min(kStreamWarps, run.end - run.begin), &top_and_sum);
   if (threadIdx.x == 0) block.n_read += StreamSlots(run.end - run.begin, phase().cache.positions).n_stages();
   const DecodeAttentionParams& p = phase().attention;
   if (run.n_active > 1) {
-    join_stream_runs<kHeadDim>(p, run, y, top_and_sum, phase().join, turn_now());
+    join_stream_runs<kHeadDim>(p, run, y, top_and_sum, phase().join, turn);
   } else if (threadIdx.x < run.n_heads * kHeadDim / 4) {
-    store_stream_result(p, run.first_head * kHeadDim + 4 * threadIdx.x, y, top_and_sum.y, turn_now().out);
+    store_stream_result(p, run.first_head * kHeadDim + 4 * threadIdx.x, y, top_and_sum.y, turn.out);
   }
-  StreamLaps::lap(&StreamClock::rest);
+  laps.lap(&StreamClock::rest);
 }
 
 }  // namespace stretto::cuda

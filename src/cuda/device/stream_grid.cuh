@@ -4,20 +4,17 @@
 // by difference, so the counter may wrap. One thread of a block waits; the block's barriers pass what it has seen on.
 #pragma once
 
+#include "cuda/device/acquire.cuh"
 #include "cuda/device/async_copy.cuh"
 #include "cuda/device/dependency.cuh"
 #include "cuda/stream.h"
 
 namespace stretto::cuda {
 
+__device__ __forceinline__ bool is_usual(bool condition) { return __builtin_expect(condition, true); }
+
 // All warps of the block but the feeder.
 __device__ __forceinline__ void sync_block() { asm volatile("bar.sync 1, %0;" ::"n"(kStreamThreads) : "memory"); }
-
-__device__ __forceinline__ uint32_t load_acquire(const uint32_t* p) {
-  uint32_t v;
-  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
-  return v;
-}
 
 // The watchdog of a waiting thread.
 struct StreamPatience {
@@ -71,7 +68,8 @@ class StreamGrid {
 struct StreamTurn {
   StreamControl* control;
   uint32_t phase;
-  uint32_t in, out;  // bit of what is read and written
+  uint32_t in, out;     // bit of what is read and written
+  uint32_t has_clocks;  // times of phases are kept
 };
 
 __device__ __forceinline__ float flagged(float v, uint32_t bit) {
@@ -84,7 +82,9 @@ __device__ __forceinline__ float4 without_flags(float4 v) {
 }
 __device__ __forceinline__ bool is_valid(float v, uint32_t bit) { return (__float_as_uint(v) & 1) == bit; }
 __device__ __forceinline__ bool is_valid(float4 v, uint32_t bit) {
-  return is_valid(v.x, bit) && is_valid(v.y, bit) && is_valid(v.z, bit) && is_valid(v.w, bit);
+  const uint32_t all = __float_as_uint(v.x) & __float_as_uint(v.y) & __float_as_uint(v.z) & __float_as_uint(v.w),
+                 any = __float_as_uint(v.x) | __float_as_uint(v.y) | __float_as_uint(v.z) | __float_as_uint(v.w);
+  return ((bit != 0 ? all : ~any) & 1) != 0;
 }
 
 // A load that is neither moved nor served by the first-level cache.
@@ -98,21 +98,38 @@ __device__ __forceinline__ void load_now(float4& v, const float4* p) {
                : "memory");
 }
 
-// Until a copy has arrived.
-__device__ __forceinline__ void await_copy(uint32_t barrier, uint32_t parity, const StreamTurn& turn) {
-  StreamPatience patience{turn.control, turn.phase};
+// The same where `wanted`.
+__device__ __forceinline__ void load_now_if(bool wanted, float4& v, const float4* p) {
+  asm volatile("{ .reg .pred p; setp.ne.u32 p, %5, 0; @p ld.relaxed.gpu.global.v4.f32 {%0, %1, %2, %3}, [%4]; }"
+               : "+f"(v.x), "+f"(v.y), "+f"(v.z), "+f"(v.w)
+               : "l"(p), "r"(static_cast<uint32_t>(wanted))
+               : "memory");
+}
+
+// What does not happen usually is a function of its own: code that is jumped over is fetched all the same.
+__device__ __noinline__ void await_copy_later(uint32_t barrier, uint32_t parity, StreamControl* control,
+                                              uint32_t phase) {
+  StreamPatience patience{control, phase};
   while (!is_complete(barrier, parity) && !patience.is_over()) {
   }
 }
-
-// Loads again until the value is there.
-template <class T>
-__device__ __forceinline__ void await(T& v, const T* p, const StreamTurn& turn) {
-  if (is_valid(v, turn.in)) return;
-  StreamPatience patience{turn.control, turn.phase};
+__device__ __noinline__ float4 await_later(const float4* p, uint32_t bit, StreamControl* control, uint32_t phase) {
+  StreamPatience patience{control, phase};
+  float4 v;
   do {
     load_now(v, p);
-  } while (!is_valid(v, turn.in) && !patience.is_over());
+  } while (!is_valid(v, bit) && !patience.is_over());
+  return v;
+}
+
+// Until a copy has arrived.
+__device__ __forceinline__ void await_copy(uint32_t barrier, uint32_t parity, const StreamTurn& turn) {
+  if (!is_usual(is_complete(barrier, parity))) await_copy_later(barrier, parity, turn.control, turn.phase);
+}
+
+// Loads again until the value is there.
+__device__ __forceinline__ void await(float4& v, const float4* p, const StreamTurn& turn) {
+  if (!is_usual(is_valid(v, turn.in))) v = await_later(p, turn.in, turn.control, turn.phase);
 }
 
 // Loads all values j that has(j), of which value j lies at at(j), and those that are not there anew, together. For few

@@ -50,13 +50,20 @@ struct StreamReader {
     advance(at);
     return taken;
   }
-  // Every lane arrives: one that does it for all costs as much, and racecheck could not follow it.
+  // By the whole warp.
   __device__ __forceinline__ static void give_back(const StreamLayout& at, uint32_t place) {
     random_delay();
+    __syncwarp();
+    if (kGivers == 1 && threadIdx.x % 32 != 0) return;
     asm volatile(
         "mbarrier.arrive.release.cta.shared::cta.b64 _, [%0];" ::"r"(shared_address(shared + at.released) + 8 * place)
         : "memory");
   }
+#ifdef STRETTO_CUDA_DELAYS
+  static constexpr uint32_t kGivers = 32;  // racecheck cannot follow one lane that does it for all
+#else
+  static constexpr uint32_t kGivers = 1;
+#endif
 
  private:
   __device__ __forceinline__ void advance(const StreamLayout& at) {
@@ -108,7 +115,7 @@ class StreamFeeder {
         policy_(read_once_policy()) {
     for (uint32_t s = lane_; s < p.at.n_stages; s += 32) {
       init_copy_barrier(barrier(s));
-      asm volatile("mbarrier.init.shared::cta.b64 [%0], 32;" ::"r"(released(s)) : "memory");
+      asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(released(s)), "n"(StreamReader::kGivers) : "memory");
     }
     publish_barriers();
   }

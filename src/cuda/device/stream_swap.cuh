@@ -58,17 +58,6 @@ __device__ __forceinline__ float4 flagged(float4 v, uint32_t bit) {
   return make_float4(flagged(v.x, bit), flagged(v.y, bit), flagged(v.z, bit), flagged(v.w, bit));
 }
 
-// Each line by one thread of the grid, neighbours by different multiprocessors.
-__device__ __forceinline__ void fetch_ahead(const StreamPhase& phase) {
-  constexpr uint32_t kLine = 32;  // floats
-#pragma unroll 1
-  for (const StreamAhead& rows : phase.ahead)
-#pragma unroll 1
-    for (uint32_t i = kLine * (threadIdx.x * gridDim.x + blockIdx.x); i < rows.n;
-         i += kLine * kStreamThreads * gridDim.x)
-      asm volatile("prefetch.global.L2 [%0];" ::"l"(rows.at + i));
-}
-
 // As SwapRow of device/swap_route.cuh.
 class StreamRow {
  public:
@@ -130,7 +119,7 @@ __device__ __forceinline__ void begin_memory(const SwapRouteParams& p, uint32_t 
 __device__ __noinline__ void run_route(const StreamTurn turn, uint32_t position) {
   StreamBlock& block = the_block();
   const StreamRoute& p = block.phase[turn.phase % 2].route;
-  const StreamLaps laps;
+  const StreamLaps laps(turn);
   auto* const kept = reinterpret_cast<float*>(shared + block.params.at.work + p.kept);
   auto& scratch = *reinterpret_cast<StreamRouteBlock::Shared*>(kept + p.padded);
   StreamRouteBlock route(p.op, StreamRow(p, turn, position), scratch);
@@ -148,14 +137,13 @@ __device__ __noinline__ void run_route(const StreamTurn turn, uint32_t position)
   sync_block();
   laps.lap(&StreamClock::work);
   if (threadIdx.x == 0) block.memory.row[route.target()] = p.result;
-  fetch_ahead(block.phase[turn.phase % 2]);
   laps.lap(&StreamClock::rest);
 }
 
 __device__ __noinline__ void run_norm_row(const StreamTurn turn) {
   StreamBlock& block = the_block();
   const StreamNormRow& p = block.phase[turn.phase % 2].norm_row;
-  const StreamLaps laps;
+  const StreamLaps laps(turn);
   const StreamVector x{p.x, p.d, turn};
   random_delay();
   float sum = 0;
@@ -175,14 +163,13 @@ __device__ __noinline__ void run_norm_row(const StreamTurn turn) {
     *reinterpret_cast<float4*>(p.out + i) =
         flagged(make_float4(v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z, v.w * factor * w.w), turn.out);
   }
-  fetch_ahead(block.phase[turn.phase % 2]);
   laps.lap(&StreamClock::work);
 }
 
 __device__ __noinline__ void run_collapse(const StreamTurn turn, uint32_t position) {
   StreamBlock& block = the_block();
   const SwapCollapseParams& p = block.phase[turn.phase % 2].collapse.op;
-  const StreamLaps laps;
+  const StreamLaps laps(turn);
   auto& scratch = *reinterpret_cast<CollapseScratch*>(shared + block.params.at.work);
   const auto row_at = [&](uint32_t k) { return p.w + uint64_t{k} * p.d; };
   const StreamVector v{p.v, p.d, turn};
@@ -213,7 +200,7 @@ __device__ __noinline__ void run_collapse(const StreamTurn turn, uint32_t positi
 __device__ __noinline__ void run_state(const StreamTurn turn, uint32_t position) {
   const StreamState& p = the_block().phase[turn.phase % 2].state;
   const StreamMemory& memory = the_block().memory;
-  const StreamLaps laps;
+  const StreamLaps laps(turn);
 #pragma unroll 1
   for (uint32_t s = 0; s < kStreams && p.ram != nullptr; ++s) {
     float* const to = p.ram + (uint64_t{position} * kStreams + s) * p.d;
