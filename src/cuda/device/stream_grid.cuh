@@ -11,6 +11,7 @@
 
 namespace stretto::cuda {
 
+// A condition that nearly always holds, for the compiler.
 __device__ __forceinline__ bool is_usual(bool condition) { return __builtin_expect(condition, true); }
 
 // All warps of the block but the feeder.
