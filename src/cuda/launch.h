@@ -17,6 +17,17 @@ struct Queue {
   uint64_t n_launches = 0;  // counted for the reports
 };
 
+// When a kernel lets its dependents start (device/dependency.cuh).
+enum class Trigger : uint8_t {
+  kEntry,
+  kAsked,  // when the copies of its own weights have been started, before its wait
+  kInput   // when its input has come
+};
+// As measurements choose it: 0 leaves it as it is, 1 kInput, 2 kEntry, 3 kAsked.
+constexpr Trigger trigger_of(uint32_t choice, Trigger otherwise) {
+  return choice == 1 ? Trigger::kInput : choice == 2 ? Trigger::kEntry : choice == 3 ? Trigger::kAsked : otherwise;
+}
+
 // What tune() functions know of a device.
 struct DeviceShape {
   uint32_t n_sm = 0;
