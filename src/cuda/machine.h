@@ -142,13 +142,13 @@ struct Machine {
   Gemm* gemm = nullptr;                                 // nullptr: every step runs the decode kernels
 
   const Tables& tables() const { return program->tables; }
-  // Where a step has experts, q/k/v and attention trigger their dependents when their input has come, the output
-  // projection when its weights have been asked for, and no product fetches the next one's weights: measured
-  // (docs/performance.md), 10 % of a token of 30B-A3B. Its matrices are so small that the ring of the next kernel fits
-  // beside theirs, and x would wait behind it. Models without experts, swap layers among them, lose.
+  // Where a step has experts, products trigger their dependents when their weights have been asked for, attention when
+  // its input has come, and no product fetches the next one's weights: measured (docs/performance.md), 10 % of a token
+  // of 30B-A3B. Its matrices are so small that the ring of the next kernel fits beside theirs, and x would wait behind
+  // it. Models without experts, swap layers among them, lose.
   GemvChoice choice_of(const Matrix& matrix) const {
     GemvChoice choice = choices.of(matrix);
-    if (choice.trigger == 0 && has_experts) choice.trigger = matrix.beside_attention ? 3 : 1;
+    if (choice.trigger == 0 && has_experts) choice.trigger = 3;
     if (choice.ahead_bytes == 0 && has_experts) choice.ahead_bytes = 1;
     return choice;
   }
