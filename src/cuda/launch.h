@@ -33,6 +33,7 @@ struct DeviceShape {
   uint32_t n_sm = 0;
   uint32_t shared_bytes_per_sm = 0;
   uint32_t shared_bytes_per_block = 0;  // the most that one block may ask for
+  double peak_bytes_per_cycle = 12.8;   // of memory, for each multiprocessor, at nominal clocks; an H100's
 };
 
 // Lets a kernel use all the shared memory that the device has; the same carve-out for every kernel of a step, since a

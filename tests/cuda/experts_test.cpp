@@ -52,8 +52,8 @@ TEST(CudaExperts, TheSumWaitsWhileGateUpReads) {
   auto sum = cuda::tune_expert_gemv(shape(DType::kQ6_K, 128, 2048, 768, false), ExpertMode::kSum, 8, false, kH100);
   EXPECT_EQ(sum.trigger, cuda::Trigger::kAsked);
   const uint32_t cycles = cuda::sum_pause_cycles(gate_up, first, sum, 8, kH100);
-  EXPECT_GT(cycles, 7600U);  // the best of those measured
-  EXPECT_LT(cycles, 8000U);
+  EXPECT_GT(cycles, 8200U);  // the best of those measured, at two depths
+  EXPECT_LT(cycles, 8600U);
   sum.shared_bytes = kH100.shared_bytes_per_block - first.shared_bytes;
   EXPECT_EQ(cuda::sum_pause_cycles(gate_up, first, sum, 8, kH100), 0U);
 }
