@@ -5,7 +5,8 @@
 // Bytes: the chosen experts' weights once (the floor), the input once per block, the result.
 // The stream of weights can start once the choice is known. The gate_up kernel learns it from the kernel in front of
 // it, so it waits first, and triggers its dependents only then: the kernel behind it, which sums, thereby finds the
-// same logits complete before its own wait, and fills its ring while gate_up still works.
+// same logits complete before its own wait, and fills its ring while gate_up still works, but not before gate_up's
+// weights should have been read (sum_pause_cycles()).
 // Sums: as in device/gemv_kernel.cuh, and over the choices in their order. All fixed.
 // Limits: the input vectors and the ring in shared memory together.
 #pragma once
