@@ -4,14 +4,15 @@
 //   cuda_decode MODEL.gguf DEPTH TOKENS [VARIANT...]
 //
 // A variant is a list of key=value with commas, over the defaults: w warps, b blocks per SM, s bytes of a stage, r
-// bytes of the rings of an SM, l bytes of shared memory of a block at least, t 1 its dependents triggered late, n bytes
-// per SM of the next matrix (formats with 32 columns a lane), 1 none (each also as ROLE.key for the matrices of one
-// role), ab attention blocks per SM, ac granules of an attention run, as stages of a ring of attention, ae of them
-// before the wait, at 1 its dependents late, of experts xw warps, xs bytes of a stage, xr and xd bytes of the rings of
-// gate_up and of the sum, xt late, role only the ops of this role; path graph or stream, and of the stream ss bytes of
-// a stage, sr and sw bytes of an SM in its ring and of those under way, clocks 1 (2: by multiprocessor) for where its
-// time goes; sample 1 chooses tokens by the steps of a usual chat instead of the largest logit, 2 by top-k 1. All
-// variants are measured in turn, several rounds; a line per variant: median microseconds per token.
+// bytes of the rings of an SM, l bytes of shared memory of a block at least, t when its dependents are triggered (1 input
+// there, 2 entry, 3 weights asked for), n bytes per SM of the next matrix (formats with 32 columns a lane), 1 none (each
+// also as ROLE.key for the matrices of one role), ab attention blocks per SM, ac granules of an attention run, as stages
+// of a ring of attention, ae of them before the wait, at as t, of experts xw warps, xs bytes of a stage, xr and xd bytes
+// of the rings of gate_up and of the sum, xt of the sum as t, xp cycles before the sum's copies, role only the ops of
+// this role; path graph or stream, and of the stream ss bytes of a stage, sr and sw bytes of an SM in its ring and of
+// those under way, clocks 1 (2: by multiprocessor) for where its time goes; sample 1 chooses tokens by the steps of a
+// usual chat instead of the largest logit, 2 by top-k 1. All variants are measured in turn, several rounds; a line per
+// variant: median microseconds per token.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -56,10 +57,11 @@ Variant parse(const std::string& text) {
                                            {"ac", &v.choices.attention.min_granules},
                                            {"as", &v.choices.attention.n_stages},
                                            {"ae", &v.choices.attention.n_early_stages},
-                                           {"at", &v.choices.attention.late},
+                                           {"at", &v.choices.attention.trigger},
                                            {"xw", &v.choices.experts.n_warps},
                                            {"xs", &v.choices.experts.stage_bytes},
-                                           {"xt", &v.choices.experts.late},
+                                           {"xt", &v.choices.experts.trigger},
+                                           {"xp", &v.choices.experts.pause_cycles},
                                            {"xr", &v.choices.experts.ring_bytes},
                                            {"xd", &v.choices.experts.sum_ring_bytes},
                                            {"ss", &v.choices.stream.stage_bytes},
@@ -74,7 +76,7 @@ Variant parse(const std::string& text) {
     cuda::GemvChoice& gemv = dot == std::string::npos ? v.choices.gemv : v.choices.gemv_of_role[key.substr(0, dot)];
     const std::map<std::string, uint32_t*> tuning{
         {"w", &gemv.n_warps},     {"b", &gemv.blocks_per_sm}, {"s", &gemv.stage_bytes}, {"r", &gemv.ring_bytes},
-        {"l", &gemv.least_bytes}, {"n", &gemv.ahead_bytes},   {"t", &gemv.late}};
+        {"l", &gemv.least_bytes}, {"n", &gemv.ahead_bytes},   {"t", &gemv.trigger}};
     const std::string name = dot == std::string::npos ? key : key.substr(dot + 1);
     if (tuning.contains(name)) *tuning.at(name) = static_cast<uint32_t>(std::stoul(value));
     if (key == "path") v.stream = value == "stream";

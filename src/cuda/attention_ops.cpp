@@ -49,7 +49,7 @@ DecodeAttentionParams attention_params(const RopeAttention& op, const Machine& m
           .min_granules = tuning.min_granules,
           .n_stages = tuning.n_stages,
           .n_early_stages = tuning.n_early_stages,
-          .late = tuning.late};
+          .trigger = tuning.trigger};
 }
 
 // Up to kMaxGemvRows tokens with the kernel of one.

@@ -44,6 +44,9 @@ class CudaBackend : public Backend {
     shape_.n_sm = static_cast<uint32_t>(device_.n_sm);
     shape_.shared_bytes_per_sm = attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor);
     shape_.shared_bytes_per_block = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+    const double cycles = 1e3 * shape_.n_sm * attribute(cudaDevAttrClockRate);
+    const double bytes = 2e3 / 8 * attribute(cudaDevAttrMemoryClockRate) * attribute(cudaDevAttrGlobalMemoryBusWidth);
+    if (cycles > 0 && bytes > 0) shape_.peak_bytes_per_cycle = bytes / cycles;
     options_.dependent_launch = options_.dependent_launch && device_.compute_major >= 9;
     cuda::prepare_kernels(shape_);
     free_at_start_ = free_bytes();

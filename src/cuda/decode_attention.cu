@@ -204,7 +204,7 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
   using T = typename C::Value;
   extern __shared__ __align__(128) uint8_t rings[];
   __shared__ Shared<T, kHeadDim, kTokens> s;
-  if (!p.late) trigger_dependents();
+  if (p.trigger == Trigger::kEntry) trigger_dependents();
   const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const uint32_t t = kTokens == 1 ? 0 : blockIdx.z;
   const uint32_t heads_per_kv = p.n_heads / p.n_kv_heads;
@@ -224,12 +224,15 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
   const uint32_t n_early = min(p.n_early_stages, p.n_stages);
   reader.start(0, n_early);
   const LaneValues<kHeadDim> norm = load_norm<kHeadDim>(warp < n_heads ? p.q_norm : p.k_norm, lane);
+  if (p.trigger == Trigger::kAsked) trigger_dependents();
   wait_for_inputs();
+  const bool is_alone = run.n_active == 1;
+  if (p.trigger == Trigger::kInput && is_alone) trigger_dependents();
   reader.start(n_early, p.n_stages);
   prepare_heads<C>(p, s, norm, first_head, n_heads, kv_head, first_new, run.end * kCacheGranule > first_new,
                    in_kv == 0 && run.owns_new);
   __syncthreads();
-  if (p.late) trigger_dependents();
+  if (p.trigger == Trigger::kInput && !is_alone) trigger_dependents();
 
   const uint32_t n_busy = min(kWarps, run.end - run.begin);
   if (warp < n_busy) {
@@ -321,7 +324,7 @@ DecodeAttentionTuning tune_decode_attention(DType cache_type, uint32_t n_heads, 
     while (t.n_stages > 2 && kernel.ring_bytes(t.n_stages) > (choice.n_stages != 0 ? fits : most)) --t.n_stages;
   });
   t.n_early_stages = choice.n_early_stages != 0 ? choice.n_early_stages : std::max(2U, t.n_stages - 1);
-  t.late = choice.late == 1;
+  t.trigger = trigger_of(choice.trigger, Trigger::kEntry);
   t.min_granules = choice.min_granules != 0 ? choice.min_granules : min_granules;
   return t;
 }

@@ -34,7 +34,9 @@ struct DecodeAttentionParams {
   uint32_t* n_arrived = nullptr;  // zero between launches
   uint32_t n_splits = 1, min_granules = 1;
   uint32_t n_stages = 2, n_early_stages = 2;  // of a warp's ring, and those that are filled before the wait
-  bool late = false;                          // dependents are triggered when the queries have come, not at entry
+  // With kInput a single run triggers where its wait is over: what the next kernel reads delays few loads there, and has
+  // come when the result is there.
+  Trigger trigger = Trigger::kEntry;
   bool waits = false;  // all blocks of the launch are on the device at once, so they may wait for each other
 };
 
@@ -43,7 +45,7 @@ struct DecodeAttentionTuning {
   uint32_t min_granules = 1;  // of positions, below which a split is not worth its combination
   uint32_t n_stages = 2;      // of a warp's ring
   uint32_t n_early_stages = 2;
-  bool late = false;
+  Trigger trigger = Trigger::kEntry;
 };
 // Into how many runs a context of so many granules is cut: runs of min_granules as far as half the splits go round, and
 // twice as long ones from there on. Short runs are read sooner, but are more to join: at 129 granules 16 runs of four
@@ -57,7 +59,7 @@ constexpr uint32_t active_runs(uint32_t n_granules, uint32_t n_splits, uint32_t 
 }
 struct DecodeAttentionChoice {
   uint32_t blocks_per_sm = 0, min_granules = 0, n_stages = 0, n_early_stages = 0;
-  uint32_t late = 0;  // as GemvChoice::late
+  uint32_t trigger = 0;  // trigger_of()
 };
 DecodeAttentionTuning tune_decode_attention(DType cache_type, uint32_t n_heads, uint32_t n_kv_heads, uint32_t head_dim,
                                             const DeviceShape& device, const DecodeAttentionChoice& choice);

@@ -61,8 +61,9 @@ void run_small(const MoeBlock& op, Machine& m) {
   const Router router = router_of(op, m);
   launch_router_logits(m.queue, logits_of(op, m));
   const ExpertChoice& choice = m.choices.experts;
-  launch_expert_gemv(m.queue, gate_up, tune_expert_gemv(gate_up, ExpertMode::kGateUp, top_k, true, m.device, choice),
-                     rows,
+  const ExpertGemvTuning gate_up_tuning = tune_expert_gemv(gate_up, ExpertMode::kGateUp, top_k, true, m.device, choice);
+  const ExpertGemvTuning down_tuning = tune_expert_gemv(down, ExpertMode::kSum, top_k, false, m.device, choice);
+  launch_expert_gemv(m.queue, gate_up, gate_up_tuning, rows,
                      {.mode = ExpertMode::kGateUp,
                       .weights = m.matrix(gate_up_id).data,
                       .router = router,
@@ -72,13 +73,17 @@ void run_small(const MoeBlock& op, Machine& m) {
                       .eps = op.eps,
                       .act = op.act,
                       .out = scratch<float>(m, kExpertHidden)});
-  launch_expert_gemv(m.queue, down, tune_expert_gemv(down, ExpertMode::kSum, top_k, false, m.device, choice), rows,
+  const uint32_t pause = choice.pause_cycles != 0
+                             ? choice.pause_cycles
+                             : sum_pause_cycles(gate_up, gate_up_tuning, down_tuning, top_k, m.device);
+  launch_expert_gemv(m.queue, down, down_tuning, rows,
                      {.mode = ExpertMode::kSum,
                       .weights = m.matrix(down_id).data,
                       .router = router,
                       .x = scratch<float>(m, kExpertHidden),
                       .residual = m.value(op.x),
-                      .out = m.value(op.out)});
+                      .out = m.value(op.out),
+                      .pause_cycles = pause});
 }
 
 // Logits of a large step: a dense product of floats where there is a library for it.

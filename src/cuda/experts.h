@@ -64,16 +64,21 @@ struct Router {
 
 struct ExpertGemvTuning {
   uint32_t n_warps = 0, n_blocks = 0, units_per_stage = 0, n_stages = 0, shared_bytes = 0;
-  bool late = false;
+  Trigger trigger = Trigger::kEntry;  // of gate_up always where its wait is over
 };
 // What measurements may fix instead of tune(): zeros leave the choice.
 struct ExpertChoice {
   uint32_t n_warps = 0, stage_bytes = 0;
   uint32_t ring_bytes = 0, sum_ring_bytes = 0;  // of gate_up, of the sum
-  uint32_t late = 0;                            // 1: dependents of the sum wait for its vectors
+  uint32_t trigger = 0;                         // trigger_of(), of the sum
+  uint32_t pause_cycles = 0;                    // sum_pause_cycles()
 };
 ExpertGemvTuning tune_expert_gemv(const ExpertShape& shape, ExpertMode mode, uint32_t top_k, bool shared_x,
                                   const DeviceShape& device, const ExpertChoice& choice = {});
+// How long the sum of one row holds its copies back, counted from its begin: until about the time when gate_up, which
+// begins a little earlier and can use its weights sooner, has read its own. 0 where they do not run side by side.
+uint32_t sum_pause_cycles(const ExpertShape& gate_up, const ExpertGemvTuning& gate_up_tuning,
+                          const ExpertGemvTuning& sum_tuning, uint32_t top_k, const DeviceShape& device);
 
 struct ExpertGemvParams {
   ExpertMode mode = ExpertMode::kPlain;
@@ -86,11 +91,12 @@ struct ExpertGemvParams {
   Activation act = Activation::kSilu;
   const float* residual = nullptr;  // kSum; nullptr: none
   float* out = nullptr;             // [rows, top_k * n_out], kSum [rows, n_out]
+  uint32_t pause_cycles = 0;        // kSum
   // Filled by launch_expert_gemv.
   uint64_t expert_bytes = 0;
   uint32_t n_out = 0, n_in = 0, n_groups = 0, n_units = 0, fold = 1;
   uint32_t units_per_stage = 0, n_stages = 0;
-  bool late = false;  // dependents are triggered when the vectors have come
+  Trigger trigger = Trigger::kEntry;
 };
 void launch_expert_gemv(Queue& queue, const ExpertShape& shape, const ExpertGemvTuning& tuning, uint32_t n_rows,
                         ExpertGemvParams params);

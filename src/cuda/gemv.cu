@@ -50,7 +50,7 @@ GemvTuning tune_gemv(const PackedShape& shape, bool with_norm, const DeviceShape
   t.blocks_per_sm = pick(choice.blocks_per_sm, 1);
   t.units_per_stage = std::max(1U, pick(choice.stage_bytes, kStageBytes) / shape.unit.bytes);
   t.run_groups = run_groups;
-  t.late = choice.late == 1;
+  t.trigger = trigger_of(choice.trigger, Trigger::kEntry);
   const uint64_t n_runs = shape.n_groups() / run_groups;
   t.n_blocks = static_cast<uint32_t>(std::min<uint64_t>(n_runs, device.n_sm * t.blocks_per_sm));
   const auto groups = static_cast<uint32_t>((n_runs + t.n_blocks - 1) / t.n_blocks * run_groups);
@@ -83,7 +83,7 @@ void fill_geometry(const PackedShape& shape, const GemvTuning& tuning, GemvParam
   params.run_groups = tuning.run_groups;
   params.units_per_stage = tuning.units_per_stage;
   params.n_stages = tuning.n_stages;
-  params.late = tuning.late;
+  params.trigger = tuning.trigger;
 }
 
 // The smallest that takes so many tokens.

@@ -22,7 +22,7 @@ struct GemvTuning {
   uint32_t n_stages = 0;
   uint32_t n_blocks = 0;
   uint32_t run_groups = 1;  // blocks own whole runs of this many groups
-  bool late = false;
+  Trigger trigger = Trigger::kEntry;
   uint32_t shared_bytes = 0;
 };
 
@@ -31,7 +31,7 @@ struct GemvChoice {
   uint32_t n_warps = 0, blocks_per_sm = 0, stage_bytes = 0, ring_bytes = 0;
   uint32_t least_bytes = 0;       // of shared memory of a block
   uint32_t ahead_bytes = 0;       // of NextWeights per SM
-  uint32_t late = 0;              // 1: dependents are triggered when the input has come, 2: at entry
+  uint32_t trigger = 0;           // trigger_of()
   bool beside_attention = false;  // not a choice: leave room on the SM for attention
 };
 
@@ -75,7 +75,7 @@ struct GemvParams {
   QuantizedVector out_quantized = {};  // of gate_up, instead of part[0].out; that of the first token
   uint32_t run_groups = 1;
   uint32_t units_per_stage = 0, n_stages = 0;
-  bool late = false;  // dependents are triggered when the input has come, not at entry
+  Trigger trigger = Trigger::kEntry;
   NextWeights next[2] = {};
 };
 

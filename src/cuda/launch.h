@@ -17,11 +17,23 @@ struct Queue {
   uint64_t n_launches = 0;  // counted for the reports
 };
 
+// When a kernel lets its dependents start (device/dependency.cuh).
+enum class Trigger : uint8_t {
+  kEntry,
+  kAsked,  // when the copies of its own weights have been started, before its wait
+  kInput   // when its input has come
+};
+// As measurements choose it: 0 leaves it as it is, 1 kInput, 2 kEntry, 3 kAsked.
+constexpr Trigger trigger_of(uint32_t choice, Trigger otherwise) {
+  return choice == 1 ? Trigger::kInput : choice == 2 ? Trigger::kEntry : choice == 3 ? Trigger::kAsked : otherwise;
+}
+
 // What tune() functions know of a device.
 struct DeviceShape {
   uint32_t n_sm = 0;
   uint32_t shared_bytes_per_sm = 0;
   uint32_t shared_bytes_per_block = 0;  // the most that one block may ask for
+  double peak_bytes_per_cycle = 12.8;   // of memory, for each multiprocessor, at nominal clocks; an H100's
 };
 
 // Lets a kernel use all the shared memory that the device has; the same carve-out for every kernel of a step, since a

@@ -142,19 +142,19 @@ struct Machine {
   Gemm* gemm = nullptr;                                 // nullptr: every step runs the decode kernels
 
   const Tables& tables() const { return program->tables; }
-  // Where a step has experts, every product and attention trigger their dependents when their input has come, and no
-  // product fetches the next one's weights: measured (docs/performance.md), 9 % of a token of 30B-A3B. Its matrices are
-  // so small that the ring of the next kernel fits beside theirs, and x would wait behind it. Models without experts,
-  // swap layers among them, lose.
+  // Where a step has experts, products trigger their dependents when their weights have been asked for, attention when
+  // its input has come, and no product fetches the next one's weights: measured (docs/performance.md), 10 % of a token
+  // of 30B-A3B. Its matrices are so small that the ring of the next kernel fits beside theirs, and x would wait behind
+  // it. Models without experts, swap layers among them, lose.
   GemvChoice choice_of(const Matrix& matrix) const {
     GemvChoice choice = choices.of(matrix);
-    if (choice.late == 0 && has_experts) choice.late = 1;
+    if (choice.trigger == 0 && has_experts) choice.trigger = 3;
     if (choice.ahead_bytes == 0 && has_experts) choice.ahead_bytes = 1;
     return choice;
   }
   DecodeAttentionChoice attention_choice() const {
     DecodeAttentionChoice choice = choices.attention;
-    if (choice.late == 0 && has_experts) choice.late = 1;
+    if (choice.trigger == 0 && has_experts) choice.trigger = 1;
     return choice;
   }
   uint64_t rows(ValueId id) const { return tables()[id].rows == Rows::kTokens ? n_tokens : n_outputs; }

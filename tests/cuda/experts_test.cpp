@@ -45,6 +45,19 @@ TEST(CudaExperts, GateUpAndTheSumFitOnOneMultiprocessorTogether) {
   }
 }
 
+// For as long as gate_up's weights take, where both kernels are on a multiprocessor.
+TEST(CudaExperts, TheSumWaitsWhileGateUpReads) {
+  const ExpertShape gate_up = shape(DType::kQ4_K, 128, 768, 2048, true);
+  const auto first = cuda::tune_expert_gemv(gate_up, ExpertMode::kGateUp, 8, true, kH100);
+  auto sum = cuda::tune_expert_gemv(shape(DType::kQ6_K, 128, 2048, 768, false), ExpertMode::kSum, 8, false, kH100);
+  EXPECT_EQ(sum.trigger, cuda::Trigger::kAsked);
+  const uint32_t cycles = cuda::sum_pause_cycles(gate_up, first, sum, 8, kH100);
+  EXPECT_GT(cycles, 8200U);  // the best of those measured, at two depths
+  EXPECT_LT(cycles, 8600U);
+  sum.shared_bytes = kH100.shared_bytes_per_block - first.shared_bytes;
+  EXPECT_EQ(cuda::sum_pause_cycles(gate_up, first, sum, 8, kH100), 0U);
+}
+
 TEST(CudaExperts, EveryTuningFitsTheDevice) {
   for (const DType type : {DType::kF32, DType::kBF16, DType::kQ8_0, DType::kQ6_K, DType::kQ4_K})
     for (const uint64_t n_in : {256, 768, 2048, 4096})

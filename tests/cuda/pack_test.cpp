@@ -162,8 +162,8 @@ TEST(Tune, AttentionSplitsTheContextOverTheDevice) {
   EXPECT_EQ(tune_decode_attention(DType::kF16, 32, 4, 128, kH100, {}).n_stages, 3u) << "eight heads to a block";
   EXPECT_EQ(t.min_granules, 8u);
   EXPECT_EQ(tune_decode_attention(DType::kF16, 32, 4, 128, kH100, {}).min_granules, 10u) << "eight heads to a block";
-  EXPECT_FALSE(t.late);
-  EXPECT_TRUE(tune_decode_attention(DType::kF16, 32, 8, 128, kH100, {.late = 1}).late);
+  EXPECT_EQ(t.trigger, Trigger::kEntry);
+  EXPECT_EQ(tune_decode_attention(DType::kF16, 32, 8, 128, kH100, {.trigger = 1}).trigger, Trigger::kInput);
   constexpr DeviceShape kSmall{.n_sm = 128, .shared_bytes_per_sm = 100 << 10, .shared_bytes_per_block = 99 << 10};
   EXPECT_EQ(tune_decode_attention(DType::kF16, 32, 8, 128, kSmall, {}).n_stages, 2u);
   // In the same memory, beside the granule that is expanded.

@@ -5,7 +5,8 @@
 // Bytes: the chosen experts' weights once (the floor), the input once per block, the result.
 // The stream of weights can start once the choice is known. The gate_up kernel learns it from the kernel in front of
 // it, so it waits first, and triggers its dependents only then: the kernel behind it, which sums, thereby finds the
-// same logits complete before its own wait, and fills its ring while gate_up still works.
+// same logits complete before its own wait, and fills its ring while gate_up still works, but not before gate_up's
+// weights should have been read (sum_pause_cycles()).
 // Sums: as in device/gemv_kernel.cuh, and over the choices in their order. All fixed.
 // Limits: the input vectors and the ring in shared memory together.
 #pragma once
@@ -46,8 +47,8 @@ struct ExpertLayout {
 
 // The quantised codes and, by the first of eight lanes, the scale of elements at .. at + 3 of a vector.
 template <class Format>
-__device__ __forceinline__ void store_codes(const GemvInput& in, uint32_t at, char4 codes, float scale) {
-  *reinterpret_cast<char4*>(in.q + code_at<is_wide<Format>()>(at)) = codes;
+__device__ __forceinline__ void store_codes(const GemvInput& in, uint32_t at, uint32_t codes, float scale) {
+  *reinterpret_cast<uint32_t*>(in.q + code_at<is_wide<Format>()>(at)) = codes;
   if (threadIdx.x % 8 == 0) in.scale[at / 32] = scale;
 }
 
@@ -70,10 +71,9 @@ class ChosenVectors {
           v[j] = from_[j] < kPadding ? *reinterpret_cast<const float4*>(x + from_[j]) : make_float4(0, 0, 0, 0);
 #pragma unroll
         for (uint32_t j = 0; j < kAtOnce; ++j) {
+          if (from_[j] == kNone) return;  // whole warps
           const BlockScale b = scale_of(top_of_eight(v[j]));
-          const char4 codes = make_char4(quantize(v[j].x, b.inverse), quantize(v[j].y, b.inverse),
-                                         quantize(v[j].z, b.inverse), quantize(v[j].w, b.inverse));
-          if (from_[j] == kNone) continue;
+          const uint32_t codes = quantize(v[j], b.inverse);
           store_codes<Format>(in, to_[j], codes, b.scale);
           if (p.fold == 2) store_codes<Format>(in, to_[j] + width_, codes, b.scale);
         }
@@ -281,19 +281,29 @@ __device__ __forceinline__ void store_items(const ExpertGemvParams& p, const Exp
   }
 }
 
-// Registers for two blocks of sixteen warps side by side.
-template <class Format, ExpertMode kMode>
+// Returns when so many cycles have passed since `begin`.
+__device__ __forceinline__ void pause_from(uint64_t begin, uint32_t cycles) {
+#if __CUDA_ARCH__ >= 900
+  while (static_cast<uint64_t>(clock64()) - begin < cycles) {
+  }
+#endif
+}
+
+// Registers for two blocks of sixteen warps side by side. With kByWarp every warp chooses for itself (WarpChoice): the
+// other way in the same kernel, 9 KB of code in the middle of it, costs 0.4 % of a token of 30B-A3B.
+template <class Format, ExpertMode kMode, bool kByWarp>
 __global__ void __launch_bounds__(32 * kMaxExpertWarps, 2)
     expert_gemv_kernel(const __grid_constant__ ExpertGemvParams p) {
   extern __shared__ __align__(128) uint8_t shared[];
   const uint32_t n_warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32, row = blockIdx.y;
   constexpr bool kGateUp = kMode == ExpertMode::kGateUp, kSum = kMode == ExpertMode::kSum;
   const bool shares_x = kGateUp || (!kSum && p.shared_x);
-  const bool by_warp = kMode != ExpertMode::kPlain && WarpChoice::can(p.router);
+  [[maybe_unused]] uint64_t begin_cycle = 0;
+  if constexpr (kSum) begin_cycle = static_cast<uint64_t>(clock64());
   WarpChoice choice;
   // Asked for before anything else: behind the stream of gate_up, which starts meanwhile, it would take 4 us.
-  if (kSum && by_warp) choice.fetch(p.router, row, lane);
-  if (!kGateUp && !p.late) trigger_dependents();
+  if (kSum && kByWarp) choice.fetch_early(p.router, row, lane);
+  if (!kGateUp && p.trigger == Trigger::kEntry) trigger_dependents();
   const ExpertItems<kMode> items(p, blockIdx.x, gridDim.x);
   const uint32_t padded = p.n_units * Format::kUnitCols, n_vectors = shares_x ? 1 : p.router.top_k;
   const StreamShape shape{Format::kUnitBytes, p.units_per_stage, p.n_stages};
@@ -325,10 +335,10 @@ __global__ void __launch_bounds__(32 * kMaxExpertWarps, 2)
   stage_norm(input, in);
   if (!kSum) wait_for_inputs();
   if (kGateUp) trigger_dependents();
-  if (!kSum && by_warp) choice.fetch(p.router, row, lane);
+  if (!kSum && kByWarp) choice.fetch(p.router, row, lane);
   SharedVector<Format> shared_x;
   if (shares_x) shared_x.fetch(p, input.x);
-  if (by_warp) {
+  if constexpr (kByWarp) {
     choice.choose(p.router, lane);
     if (warp == 0 && lane < p.router.top_k) routing.ids[lane] = choice.own_id();
   } else {
@@ -338,10 +348,12 @@ __global__ void __launch_bounds__(32 * kMaxExpertWarps, 2)
     __syncthreads();
     choice.take(routing, lane);
   }
+  if constexpr (kSum) pause_from(begin_cycle, p.pause_cycles);
   stream.start([&] { return address_of(choice.id(to_copy.slot)); });
-  if (kSum && warp == 0) routing.weights[lane] = by_warp ? choice.weigh(p.router, lane) : routing.weigh(p.router, lane);
+  if (kSum && warp == 0) routing.weights[lane] = kByWarp ? choice.weigh(p.router, lane) : routing.weigh(p.router, lane);
   float residual = 0;
   ChosenVectors<Format> chosen_x(p);
+  if (!kGateUp && p.trigger == Trigger::kAsked) trigger_dependents();
   if (kSum) wait_for_inputs();
   if (kSum && p.residual != nullptr && 4 * p.fold * items.first.group + threadIdx.x < p.n_out)
     residual = p.residual[uint64_t{row} * p.n_out + 4 * p.fold * items.first.group + threadIdx.x];
@@ -353,7 +365,7 @@ __global__ void __launch_bounds__(32 * kMaxExpertWarps, 2)
   __syncthreads();
   if (kGateUp && warp == n_warps - 1) join_norm(p, in);
   const auto next_address = [&] { return address_of(routing.ids[to_copy.slot]); };
-  if (p.late) trigger_dependents();
+  if (!kGateUp && p.trigger == Trigger::kInput) trigger_dependents();
   for (uint32_t i = begin; i < end; ++i, item.step(p))
     multiply_item<Format>(p, stream, next_address, in, shares_x ? 0 : item.slot * p.n_units, lane,
                           sums + 4 * p.fold * i);

@@ -362,16 +362,17 @@ __device__ __forceinline__ void multiply_block(const GemvParams& p, const GemvBl
 template <class Format, uint32_t kMostWarps, uint32_t kTokens>
 __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, uint32_t n_blocks) {
   extern __shared__ __align__(128) uint8_t shared[];
-  if (!p.late) trigger_dependents();
+  if (p.trigger == Trigger::kEntry) trigger_dependents();
   const GemvBlock<Format, kTokens> b(p, shared, block, n_blocks);
   WeightStream stream = b.stream(p.weights, p.n_units, p.n_stages);
   stream.start();
   stage_norm(p, b.in);
+  if (p.trigger == Trigger::kAsked) trigger_dependents();
   wait_for_inputs();
   const float residual = first_residual<kTokens>(p, b);
   load_input<Format::kInteger, is_wide<Format>(), kTokens>(p, b.in);
   __syncthreads();
-  if (p.late) trigger_dependents();
+  if (p.trigger == Trigger::kInput) trigger_dependents();
   multiply_block<Format, kMostWarps, kTokens>(p, b, stream, residual);
 }
 

@@ -9,9 +9,22 @@ namespace stretto::cuda {
 
 __device__ __forceinline__ uint32_t magnitude(float v) { return __float_as_uint(v) & 0x7fffffffu; }
 
-__device__ __forceinline__ signed char quantize(float x, float inverse) {
-  return static_cast<signed char>(
-      max(-127, min(127, __float2int_rn(x * inverse))));  // a NaN becomes 0; its scale is NaN
+// x * inverse as a whole number, the nearest one, ties to even, in the low byte: where a sum has no bits behind the
+// point, its low bits are the number. Conversions run at a quarter of the rate of sums, and one block of the experts'
+// sum has 6144 values. The product is at most 127 but for rounding; where it is not, the scale of its block is not
+// finite, or below 1e-38.
+__device__ __forceinline__ uint32_t quantized_bits(float x, float inverse) {
+  constexpr float kWhole = 1.5F * (1 << 23);
+  return __float_as_uint(__fadd_rn(__fmul_rn(x, inverse), kWhole));
+}
+__device__ __forceinline__ int8_t quantize(float x, float inverse) {
+  return static_cast<int8_t>(quantized_bits(x, inverse) & 0xff);
+}
+// Four codes in order.
+__device__ __forceinline__ uint32_t quantize(float4 v, float inverse) {
+  const uint32_t low = __byte_perm(quantized_bits(v.x, inverse), quantized_bits(v.y, inverse), 0x0040);
+  const uint32_t high = __byte_perm(quantized_bits(v.z, inverse), quantized_bits(v.w, inverse), 0x0040);
+  return __byte_perm(low, high, 0x5410);
 }
 
 struct BlockScale {
@@ -34,8 +47,7 @@ __device__ __forceinline__ uint32_t top_of_eight(float4 v) {
 __device__ __forceinline__ void quantize_four(int8_t* codes, float* scale, float4 v, bool store) {
   const BlockScale b = scale_of(top_of_eight(v));
   if (!store) return;
-  *reinterpret_cast<char4*>(codes) = make_char4(quantize(v.x, b.inverse), quantize(v.y, b.inverse),
-                                                quantize(v.z, b.inverse), quantize(v.w, b.inverse));
+  *reinterpret_cast<uint32_t*>(codes) = quantize(v, b.inverse);
   if (threadIdx.x % 8 == 0) *scale = b.scale;
 }
 

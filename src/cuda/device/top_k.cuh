@@ -80,14 +80,18 @@ struct Routing {
 // 4 lane + 3, sorted; a turn per choice takes the largest of the lanes' first ones.
 class WarpChoice {
  public:
-  __device__ __forceinline__ static bool can(const Router& p) {
+  __host__ __device__ static bool can(const Router& p) {
     return p.logits != nullptr && p.n_experts <= 128 && p.n_experts % 4 == 0;
   }
 
-  // The logits may have been written by the kernel before: past the L1 cache.
+  // Behind the wait for the kernel that wrote the logits. The block's warps share one trip to the L2 cache: all warps
+  // of all blocks would queue for its few lines.
   __device__ __forceinline__ void fetch(const Router& p, uint32_t row, uint32_t lane) {
-    has_ = 4 * lane < p.n_experts;
-    logits_ = __ldcg(reinterpret_cast<const float4*>(p.logits + uint64_t{row} * p.n_experts) + (has_ ? lane : 0));
+    logits_ = *place(p, row, lane);
+  }
+  // Before the wait, where what the L1 cache has may be old.
+  __device__ __forceinline__ void fetch_early(const Router& p, uint32_t row, uint32_t lane) {
+    logits_ = __ldcg(place(p, row, lane));
   }
 
   __device__ __forceinline__ void choose(const Router& p, uint32_t lane) {
@@ -149,6 +153,11 @@ class WarpChoice {
   }
 
  private:
+  __device__ __forceinline__ const float4* place(const Router& p, uint32_t row, uint32_t lane) {
+    has_ = 4 * lane < p.n_experts;
+    return reinterpret_cast<const float4*>(p.logits + uint64_t{row} * p.n_experts) + (has_ ? lane : 0);
+  }
+
   float4 logits_ = {};
   bool has_ = false;
   uint32_t id_ = 0, key_ = 0;  // of choice `lane`
