@@ -74,9 +74,11 @@ struct Bank {
 // f(first, count) for runs of the n rows of one bank, of `bytes` each.
 template <class F>
 void share_rows(Worker& w, uint64_t n, uint64_t bytes, const F& f) {
-  w.share_runs(div_up(n, kGroupRows), kGroupRows * bytes, [&](uint64_t begin, uint64_t end) {
-    const uint64_t first = begin * kGroupRows;
-    f(first, std::min(end * kGroupRows, n) - first);
+  const uint64_t n_groups = div_up(n, kGroupRows);
+  const auto groups_of = [&](int owner) { return Worker::span_size(n_groups, owner, w.n_threads()); };
+  w.share_runs(groups_of, kGroupRows * bytes, [&](int owner, uint64_t begin, uint64_t end) {
+    const uint64_t before = Worker::span(n_groups, owner, w.n_threads()).first, first = (before + begin) * kGroupRows;
+    f(first, std::min((before + end) * kGroupRows, n) - first);
   });
 }
 
@@ -161,7 +163,7 @@ bool supports(const BankFfn& op, const Tables& t) {
 
 void plan(const BankFfn& op, Planner& p) {
   p.vector(op.norm);
-  for (const WeightId w : {op.w_gate, op.w_up, op.w_down}) p.matrix(w);
+  for (const WeightId w : {op.w_gate, op.w_up, op.w_down}) p.whole_matrix(w);
   const Layout at(op, p.tables(), p.max_rows(op.x));
   p.scratch(at.bytes());
   p.thread_scratch(at.own_bytes());

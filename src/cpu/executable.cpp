@@ -41,6 +41,7 @@ Planner CpuExecutable::plan() const {
   planner.matrices.resize(t.weights.size());
   planner.lookups.resize(t.weights.size());
   planner.vectors.resize(t.weights.size());
+  planner.whole.resize(t.weights.size());
   planner.partners.resize(t.weights.size());
   planner.caches.resize(t.states.size());
   for (const Node& node : program_.nodes) {

@@ -22,6 +22,7 @@ class CpuExecutable : public Executable {
  private:
   Planner plan() const;
   void place_weights(const Planner& planner);
+  void place_pieces(const Planner& planner, std::byte* strand);
   void place_state(const Planner& planner);
   void place_ropes(const Planner& planner);
   void fill_ropes(Worker& worker);
@@ -40,7 +41,8 @@ class CpuExecutable : public Executable {
   const Isa isa_;
   Step step_;
   Machine machine_;
-  Arena weights_;  // gathered matrices and decoded vectors
+  Arena weights_;                           // packed and gathered matrices, decoded vectors
+  std::vector<std::vector<Piece>> pieces_;  // per WeightId: Matrix::pieces
   Arena state_;
   Arena activations_;
   Arena scratch_;  // the op's, then one piece per thread

@@ -82,7 +82,7 @@ bool supports(const ExpertLinear& op, const Tables& t) { return multiplies(op.w,
 void plan(const ExpertLinear& op, Planner& p) {
   const Tables& t = p.tables();
   const uint64_t n_pairs = p.max_rows(op.x) * op.top_k(t);
-  p.matrix(op.w);
+  p.whole_matrix(op.w);
   p.scratch(Groups::bytes(t[op.w].shape[0], n_pairs) + quantized_bytes(n_pairs, op.n_in(t)));
 }
 

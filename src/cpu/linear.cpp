@@ -146,7 +146,7 @@ void gate_up_chunk(const NormGateUp& op, const Machine& m, const Vectors& x, uin
   for (uint64_t tile = 0; tile < x.n; tile += kWideTile) {
     const uint64_t n = std::min<uint64_t>(kWideTile, x.n - tile);
     multiply_rows(
-        w_gate, first, n_rows, n, {.next = w_up.data + first * w_up.row_bytes},
+        w_gate, first, n_rows, n, {.next = w_up.run_from(first).data},
         [&](uint64_t i) { return x.at(w_gate, tile + i); }, [&](uint64_t i) { return gate + i * gate_stride; },
         [&](uint64_t i) {
           if (b_gate != nullptr) m.vec.add(gate + i * gate_stride, b_gate + first, n_rows, gate + i * gate_stride);
@@ -161,37 +161,44 @@ void gate_up_chunk(const NormGateUp& op, const Machine& m, const Vectors& x, uin
   }
 }
 
-// Where the groups of gate and up lie in turn (Planner::pair), both as one matrix of twice the rows; else one without
-// rows.
-Matrix in_turn(const Matrix& w_gate, const Matrix& w_up) {
-  Matrix both = w_gate;
-  both.data = std::min(w_gate.data, w_up.data);
-  both.row_bytes = w_gate.row_bytes / 2;
-  const bool adjacent = std::max(w_gate.data, w_up.data) == both.data + kGroupRows * both.row_bytes;
-  both.n_rows = adjacent ? 2 * round_up(w_gate.n_rows, kGroupRows) : 0;
+// Whether the groups of gate and up lie in turn (Planner::pair).
+bool in_turn(const Matrix& gate, const Matrix& up) {
+  const uint64_t group_bytes = kGroupRows * gate.row_bytes / 2;
+  return gate.row_step == kGroupRows && (gate.data + group_bytes == up.data || up.data + group_bytes == gate.data);
+}
+
+// Of two matrices in turn, those rows that lie behind row `first` of both as rows of one matrix.
+Matrix both_from(const Matrix& gate, const Matrix& up, uint64_t first) {
+  const Matrix::Run a = gate.run_from(first), b = up.run_from(first);
+  Matrix both = gate;
+  both.pieces = {};
+  both.data = std::min(a.data, b.data);
+  both.row_bytes /= 2;
+  both.n_rows = 2 * round_up(a.n_rows, kGroupRows);
   return both;
 }
 
 // One vector: runs of groups of gate and up in turn, in one ascending stream, then the activations group by group.
-void run_in_turn(const NormGateUp& op, const Machine& m, Worker& w, const Vectors& x, const Matrix& both,
-                 float* results) {
+void run_in_turn(const NormGateUp& op, const Machine& m, Worker& w, const Vectors& x, float* results) {
   constexpr uint64_t kPairRows = 2 * kGroupRows;
   const Matrix &w_gate = m.matrix(op.w_gate), &w_up = m.matrix(op.w_up);
   const float *b_gate = m.vector(op.b_gate), *b_up = m.vector(op.b_up);
   const uint64_t gate_at = w_gate.data < w_up.data ? 0 : kGroupRows, up_at = kGroupRows - gate_at;
-  const uint64_t n = both.n_rows / kPairRows, own_end = w.span_end(n);
-  const uint64_t with_later = first_with_later(w, n, kPairRows, x.width);
-  w.share_runs(n, kPairRows * both.row_bytes, [&](uint64_t begin, uint64_t end) {
-    const Onward onward{.next = end == own_end ? w.next_weights() : nullptr,
+  const uint64_t n_groups = div_up(w_gate.n_rows, kGroupRows);
+  const auto groups_of = [&](int owner) { return Worker::span_size(n_groups, owner, w.n_threads()); };
+  const uint64_t own = groups_of(w.thread()), with_later = first_with_later(w, own, kPairRows, x.width);
+  w.share_runs(groups_of, kGroupRows * w_gate.row_bytes, [&](int owner, uint64_t begin, uint64_t end) {
+    const uint64_t before = Worker::span(n_groups, owner, w.n_threads()).first;
+    const Matrix both = both_from(w_gate, w_up, (before + begin) * kGroupRows);
+    const Onward onward{.next = end == own && owner == w.thread() ? w.next_weights() : nullptr,
                         .later = &w.later,
                         .later_row = (std::max(begin, with_later) - begin) * kPairRows};
     multiply_rows(
-        both, begin * kPairRows, (end - begin) * kPairRows, 1, onward, [&](uint64_t) { return x.at(both, 0); },
+        both, 0, (end - begin) * kPairRows, 1, onward, [&](uint64_t) { return x.at(both, 0); },
         [&](uint64_t) { return results; }, [](uint64_t) {});
-    for (uint64_t group = begin; group < end; ++group) {
-      const uint64_t first = group * kGroupRows, count = std::min(kGroupRows, w_gate.n_rows - first);
-      float* const gate = results + (group - begin) * kPairRows + gate_at;
-      float* const up = results + (group - begin) * kPairRows + up_at;
+    for (uint64_t i = 0; i < end - begin; ++i) {
+      const uint64_t first = (before + begin + i) * kGroupRows, count = std::min(kGroupRows, w_gate.n_rows - first);
+      float *const gate = results + i * kPairRows + gate_at, *const up = results + i * kPairRows + up_at;
       if (b_gate != nullptr) m.vec.add(gate, b_gate + first, count, gate);
       if (b_up != nullptr) m.vec.add(up, b_up + first, count, up);
       m.vec.gated_act(op.act, gate, up, count, m.value(op.out) + first);
@@ -202,13 +209,18 @@ void run_in_turn(const NormGateUp& op, const Machine& m, Worker& w, const Vector
 // One vector: each run of rows through gate, then through up.
 void run_single(const NormGateUp& op, const Machine& m, Worker& w, const Vectors& x, float* results) {
   const Matrix &w_gate = m.matrix(op.w_gate), &w_up = m.matrix(op.w_up);
-  if (const Matrix both = in_turn(w_gate, w_up); both.n_rows != 0) return run_in_turn(op, m, w, x, both, results);
-  const uint64_t n_rows = w_gate.n_rows, n = div_up(n_rows, kGroupRows), own_end = w.span_end(n);
-  w.share_runs(n, kGroupRows * (w_gate.row_bytes + w_up.row_bytes), [&](uint64_t begin, uint64_t end) {
-    const uint64_t first = begin * kGroupRows, last = std::min(end * kGroupRows, n_rows);
-    const std::byte* const next = end == own_end ? w.next_weights() : w_gate.data + last * w_gate.row_bytes;
-    gate_up_chunk(op, m, x, first, last - first, results, last - first, next);
-  });
+  if (in_turn(w_gate, w_up)) return run_in_turn(op, m, w, x, results);
+  const uint64_t n_rows = w_gate.n_rows, n = div_up(n_rows, kGroupRows);
+  const auto groups_of = [&](int owner) { return Worker::span_size(n, owner, w.n_threads()); };
+  const uint64_t own = groups_of(w.thread());
+  w.share_runs(
+      groups_of, kGroupRows * (w_gate.row_bytes + w_up.row_bytes), [&](int owner, uint64_t begin, uint64_t end) {
+        const uint64_t before = Worker::span(n, owner, w.n_threads()).first;
+        const uint64_t first = (before + begin) * kGroupRows, last = std::min((before + end) * kGroupRows, n_rows);
+        const bool onward = last == n_rows || (end == own && owner == w.thread());
+        gate_up_chunk(op, m, x, first, last - first, results, last - first,
+                      onward ? w.next_weights() : w_gate.run_from(last).data);
+      });
 }
 
 }  // namespace
@@ -240,11 +252,9 @@ void run(const NormGateUp& op, const Machine& m, Worker& w) {
 }
 
 std::span<const std::byte> first_weights(const NormGateUp& op, const Machine& m, int thread, int n_threads) {
-  const Matrix& w_gate = m.matrix(op.w_gate);
-  const uint64_t first = Worker::span(div_up(w_gate.n_rows, kGroupRows), thread, n_threads).first * kGroupRows;
-  if (const Matrix both = in_turn(w_gate, m.matrix(op.w_up)); both.n_rows != 0)
-    return {both.data + 2 * first * both.row_bytes, (both.n_rows - 2 * first) * both.row_bytes};
-  return {w_gate.data + first * w_gate.row_bytes, (w_gate.n_rows - first) * w_gate.row_bytes};
+  const Matrix* matrices[] = {&m.matrix(op.w_gate), &m.matrix(op.w_up)};
+  if (in_turn(*matrices[0], *matrices[1]) && matrices[1]->data < matrices[0]->data) std::swap(matrices[0], matrices[1]);
+  return first_rows(matrices, 1, thread, n_threads);
 }
 
 }  // namespace stretto::cpu

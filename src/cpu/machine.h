@@ -22,9 +22,16 @@
 
 namespace stretto::cpu {
 
+// Neighbouring rows of a matrix that lie together: those of one thread's span.
+struct Piece {
+  uint64_t first_row = 0;
+  std::span<const std::byte> data;  // from the first row on, with what the thread reads in the ops behind it
+};
+
 // A weight as rows to multiply with.
 struct Matrix {
-  const std::byte* data = nullptr;
+  const std::byte* data = nullptr;  // of the first row
+  std::span<const Piece> pieces{};   // per thread; empty: all rows lie together
   DType type = DType::kF32;
   uint64_t n_in = 0;
   uint64_t n_rows = 0;     // all leading dimensions joined
@@ -33,6 +40,19 @@ struct Matrix {
   bool integer = false;   // multiplies operands (cpu/kernels.h), else float32 vectors
   uint64_t tile = kTile;  // most vectors of one call of the kernel
   uint64_t row_step = 1;  // rows are taken from multiples of this: kGroupRows where packed (cpu/packed.h)
+
+  struct Run {
+    const std::byte* data = nullptr;
+    uint64_t n_rows = 0;
+  };
+  // The row, a multiple of row_step, and the rows that lie behind it.
+  Run run_from(uint64_t row) const {
+    if (pieces.empty()) return {data + row * row_bytes, n_rows - row};
+    size_t i = pieces.size() - 1;
+    while (pieces[i].first_row > row) --i;
+    const uint64_t end = i + 1 < pieces.size() ? pieces[i + 1].first_row : n_rows;
+    return {pieces[i].data.data() + (row - pieces[i].first_row) * row_bytes, end - row};
+  }
 };
 
 // Cosines and sines of the step's positions for one rope table, with the table's scale in them.
@@ -107,13 +127,32 @@ class Worker {
     std::atomic<uint64_t> items[2]{};
     uint32_t phase = 0;  // of the owning thread
   };
+  // Through which a thread that is through with its items asks another, the owner, for some of what that has left. One
+  // thread asks at a time: kNone -> kAsked -> kAnswered -> kNone, or back to kNone when it gives up.
+  struct alignas(64) Request {
+    enum State : uint32_t { kNone, kAsked, kAnswered };
+    std::atomic<uint32_t> state{kNone};
+    uint64_t begin = 0, end = 0;  // the answer: items begin .. end - 1
+    // How many times the owner has been through with its own items; on a line that it does not read while it works.
+    alignas(64) std::atomic<uint32_t> n_finished{0};
+  };
   struct Shared {
-    explicit Shared(int n_threads) : barrier(n_threads), taken(static_cast<size_t>(n_threads)) {}
+    explicit Shared(int n_threads)
+        : barrier(n_threads),
+          taken(static_cast<size_t>(n_threads)),
+          requests(static_cast<size_t>(n_threads)),
+          n_spins(spins_for(n_threads)) {}
     Barrier barrier;
-    std::vector<Taken> taken;  // per thread
+    std::vector<Taken> taken;       // per thread
+    std::vector<Request> requests;  // per owner
+    const int n_spins;
   };
   Worker(Shared& shared, int thread, int n_threads, std::byte* scratch)
-      : scratch(scratch), shared_(shared), thread_(thread), n_threads_(n_threads) {}
+      : scratch(scratch),
+        shared_(shared),
+        thread_(thread),
+        n_threads_(n_threads),
+        n_shared_(shared.requests[static_cast<size_t>(thread)].n_finished.load(std::memory_order_relaxed)) {}
 
   std::byte* const scratch;  // this thread's own
   Later later;               // what this thread reads in the next op beside weights
@@ -127,6 +166,7 @@ class Worker {
     next_weights_ = next;
   }
 
+  int thread() const { return thread_; }
   int n_threads() const { return n_threads_; }
   bool first() const { return thread_ == 0; }
 
@@ -151,28 +191,27 @@ class Worker {
       }
     }
   }
-  // f(begin, end) for runs of neighbouring items of item_bytes of weights, each item once. A thread takes most of its
-  // span at once, then half of what is left: every taking waits until all loads under way have arrived. It leaves the
-  // last of another's span to its owner: reading so little from a new place (about 1 us until the hardware follows)
-  // takes longer than waiting for it. At most once between two syncs, instead of share().
-  template <class F>
-  void share_runs(uint64_t n, uint64_t item_bytes, const F& f) {
-    constexpr uint64_t kLastBytes = 48 << 10;
-    if (n_threads_ == 1) return f(0, n);
-    const uint32_t turn = own().phase % 2;
-    for (int k = 0; k < n_threads_; ++k) {
+  // f(owner, begin, end) for runs of the items of every thread, n_of(owner) of them with item_bytes of weights each. A
+  // thread works through its own items and then asks the others for some of theirs. Only who asks executes locked
+  // instructions: each would wait until all loads under way have arrived, in the middle of reading weights.
+  template <class NOf, class F>
+  void share_runs(const NOf& n_of, uint64_t item_bytes, const F& f) {
+    const uint64_t n = n_of(thread_), least = div_up(kRunBytes, item_bytes);
+    if (n_threads_ == 1) return f(thread_, 0, n);
+    Request& own = shared_.requests[static_cast<size_t>(thread_)];
+    for (uint64_t done = 0, end = n; done < end;) {
+      if (own.state.load(std::memory_order_acquire) == Request::kAsked) end = answer(own, done, end, least);
+      const uint64_t run = std::min(end - done, std::max(least, (end - done) / 3));
+      f(thread_, done, done + run);
+      done += run;
+    }
+    own.n_finished.store(++n_shared_, std::memory_order_release);
+    for (int k = 1; k < n_threads_; ++k) {
       const int owner = (thread_ + k) % n_threads_;
-      const auto [begin, end] = span(n, owner, n_threads_);
-      const uint64_t size = end - begin, last = std::max<uint64_t>(1, std::min(kLastBytes / item_bytes, size / 8));
-      std::atomic<uint64_t>& taken = shared_.taken[static_cast<size_t>(owner)].items[turn];
       for (;;) {
-        const uint64_t before = begin + taken.load(std::memory_order_relaxed);
-        if (before >= end || (k > 0 && end - before <= last)) break;
-        const uint64_t left = end - before;
-        const uint64_t count = left <= last ? left : left > size / 4 ? left - left / 8 : left / 2;
-        const uint64_t from = begin + taken.fetch_add(count, std::memory_order_relaxed);
-        if (from >= end) break;
-        f(from, std::min(from + count, end));
+        const auto [begin, end] = ask(shared_.requests[static_cast<size_t>(owner)]);
+        if (begin == end) break;
+        f(owner, begin, end);
       }
     }
   }
@@ -199,8 +238,51 @@ class Worker {
     const auto i = static_cast<uint64_t>(thread), of = static_cast<uint64_t>(n_threads);
     return {n * i / of, n * (i + 1) / of};
   }
+  static uint64_t span_size(uint64_t n, int thread, int n_threads) {
+    const auto [begin, end] = span(n, thread, n_threads);
+    return end - begin;
+  }
 
  private:
+  // Of weights that a thread reads without a look at its requests: about 1 us, as long as the memory needs to follow a
+  // thread to a new place.
+  static constexpr uint64_t kRunBytes = 32 << 10;
+
+  // Gives half of what is left away, less the time that the other needs to begin; nothing where that is too little.
+  // Returns the end of what remains.
+  static uint64_t answer(Request& own, uint64_t done, uint64_t end, uint64_t least) {
+    const uint64_t left = end - done, given = left > 2 * least ? (left - least) / 2 : 0;
+    own.begin = end - given;
+    own.end = end;
+    // Fails where the other has given up. Release: who sees kAnswered sees the items.
+    uint32_t asked = Request::kAsked;
+    const bool taken = own.state.compare_exchange_strong(asked, Request::kAnswered, std::memory_order_release,
+                                                         std::memory_order_relaxed);
+    return taken ? own.begin : end;
+  }
+  std::pair<uint64_t, uint64_t> ask(Request& other) {
+    uint32_t state = Request::kNone;
+    // The owner has been through as often as this thread: nothing is left. (It cannot be through more often before the
+    // next sync.)
+    if (other.n_finished.load(std::memory_order_acquire) == n_shared_) return {};
+    // Acquire: the last one who asked has read the items before it set kNone. Another who asks now: leave them the
+    // rest.
+    if (!other.state.compare_exchange_strong(state, Request::kAsked, std::memory_order_acq_rel,
+                                             std::memory_order_relaxed))
+      return {};
+    for (int looks = 0; other.state.load(std::memory_order_acquire) != Request::kAnswered; ++looks) {
+      if (looks >= shared_.n_spins || other.n_finished.load(std::memory_order_acquire) == n_shared_) {
+        state = Request::kAsked;
+        if (other.state.compare_exchange_strong(state, Request::kNone, std::memory_order_acquire)) return {};
+        break;  // answered meanwhile
+      }
+      read_some();
+      relax();
+    }
+    const std::pair<uint64_t, uint64_t> given{other.begin, other.end};
+    other.state.store(Request::kNone, std::memory_order_release);
+    return given;
+  }
   // Loads, not prefetches: the core drops those beyond the misses that it can have under way.
   void read_some() {
     constexpr uint64_t kBytes = 512, kLine = 64;
@@ -214,6 +296,7 @@ class Worker {
   Shared& shared_;
   const int thread_;
   const int n_threads_;
+  uint32_t n_shared_;  // calls of share_runs, those of earlier steps included
   std::span<const std::byte> next_weights_;
   std::span<const std::byte> unread_;  // what of it is still to be read
 };
@@ -225,6 +308,8 @@ struct Planner {
   std::vector<bool> matrices;      // per WeightId
   std::vector<bool> lookups;       // per WeightId
   std::vector<bool> vectors;       // per WeightId
+  std::vector<bool> whole;         // per WeightId: a matrix whose rows must lie together
+  std::vector<WeightId> in_order;  // matrices in the order in which a step reads them
   std::vector<WeightId> partners;  // per WeightId: the matrix that is read in turn with it, if any
   std::vector<Cache> caches;       // per StateId: head_dim 0 where no op reads it
   std::vector<std::shared_ptr<const RopeTable>> ropes;
@@ -235,7 +320,16 @@ struct Planner {
   uint64_t max_rows(ValueId id) const {
     return tables()[id].rows == Rows::kTokens ? options.max_tokens : options.max_outputs;
   }
-  void matrix(WeightId id) { matrices[static_cast<size_t>(id.index)] = true; }
+  // A matrix whose rows the op finds with Matrix::run_from.
+  void matrix(WeightId id) {
+    matrices[static_cast<size_t>(id.index)] = true;
+    in_order.push_back(id);
+  }
+  // One whose rows it expects behind Matrix::data.
+  void whole_matrix(WeightId id) {
+    matrix(id);
+    whole[static_cast<size_t>(id.index)] = true;
+  }
   // Two matrices of which a thread multiplies the same rows with the same vectors.
   void pair(WeightId a, WeightId b) {
     if (!partner(a) && !partner(b)) partner(a) = b, partner(b) = a;

@@ -1,6 +1,10 @@
 // Where a program's weights lie while it runs: packed into row groups where there is a kernel for that, else in place
 // in the checkpoint's mapping, else gathered. A packed weight's pages of the mapping are given back at once, so that
 // the weights are in memory once.
+//
+// Each thread has a strand: its span of the rows of every packed matrix, in the order in which a step multiplies with
+// them. A step of one token then reads one ascending stream per thread; a new place costs about 1 us until the hardware
+// follows (docs/performance.md).
 #include <atomic>
 
 #include "cpu/executable.h"
@@ -21,23 +25,27 @@ uint64_t padded_rows(const WeightInfo& w) { return round_up(w.shape.rows(), kGro
 // What one weight needs of the arena.
 struct Need {
   bool packed = false;
-  bool gathered = false;  // its rows as stored, for products or look-ups
-  bool decoded = false;   // to a vector of floats
+  bool in_strands = false;  // packed, in pieces
+  bool gathered = false;    // its rows as stored, for products or look-ups
+  bool decoded = false;     // to a vector of floats
 };
 
 Need need_of(const Program& program, const Planner& planner, size_t i, const Isa& isa) {
   const WeightInfo& w = program.tables.weights[i];
   Need need;
   need.packed = planner.matrices[i] && is_packed(w, isa);
+  need.in_strands = need.packed && !planner.whole[i];
   const bool rows = planner.lookups[i] || (planner.matrices[i] && !need.packed);
   need.gathered = rows && program.bindings[i].contiguous(w.type) == nullptr;
   need.decoded = planner.vectors[i];
   return need;
 }
 
+// Outside of the strands.
 uint64_t bytes_of(const WeightInfo& w, const Need& need) {
   uint64_t bytes = 0;
-  if (need.packed) bytes += round_up(padded_rows(w) * row_bytes(w.type, w.shape.cols()), Cursor::kAlign);
+  if (need.packed && !need.in_strands)
+    bytes += round_up(padded_rows(w) * row_bytes(w.type, w.shape.cols()), Cursor::kAlign);
   if (need.gathered) bytes += round_up(w.bytes(), Cursor::kAlign);
   if (need.decoded) bytes += round_up(w.shape.elements() * sizeof(float), Cursor::kAlign);
   return bytes;
@@ -56,15 +64,15 @@ std::vector<const std::byte*> rows_of(const WeightInfo& w, const WeightBinding& 
   return rows;
 }
 
-// Groups lie `distance` bytes from each other.
-void pack_weight(const WeightInfo& w, const WeightBinding& binding, ThreadPool& pool, uint64_t distance,
-                 std::byte* out) {
+void pack_weight(const WeightInfo& w, const WeightBinding& binding, ThreadPool& pool, const Matrix& matrix) {
   const std::vector<const std::byte*> rows = rows_of(w, binding);
   const uint64_t n_in = w.shape.cols(), n_groups = rows.size() / kGroupRows;
   std::atomic<uint64_t> next{0};
   pool.run([&](int) {
-    for (uint64_t g = next.fetch_add(1); g < n_groups; g = next.fetch_add(1))
-      pack_group(w.type, rows.data() + g * kGroupRows, n_in, out + g * distance);
+    for (uint64_t g = next.fetch_add(1); g < n_groups; g = next.fetch_add(1)) {
+      const std::byte* const out = matrix.run_from(g * kGroupRows).data;
+      pack_group(w.type, rows.data() + g * kGroupRows, n_in, const_cast<std::byte*>(out));
+    }
   });
 }
 
@@ -83,17 +91,76 @@ bool interleaves(const std::vector<WeightInfo>& weights, size_t i, size_t j) {
   return a.type == b.type && a.shape == b.shape && kGroupRows * row_bytes(a.type, a.shape.cols()) % Cursor::kAlign == 0;
 }
 
+// Where the pieces of a weight lie in the strands.
+struct Place {
+  uint64_t row_bytes = 0;        // from a row to the next, a partner's included; 0: in no strand
+  std::vector<uint64_t> offset;  // per thread, from the beginning of its strand
+};
+
+struct Strands {
+  std::vector<Place> places;    // per WeightId
+  std::vector<uint64_t> bytes;  // per thread
+};
+
+Strands lay_out_strands(const Program& program, const Planner& planner, const Isa& isa, int n_threads) {
+  const std::vector<WeightInfo>& weights = program.tables.weights;
+  const auto in_strands = [&](size_t i) { return need_of(program, planner, i, isa).in_strands; };
+  Strands strands{.places = std::vector<Place>(weights.size()),
+                  .bytes = std::vector<uint64_t>(static_cast<size_t>(n_threads))};
+  for (const WeightId id : planner.in_order) {
+    const auto i = static_cast<size_t>(id.index), j = static_cast<size_t>(planner.partners[i].index);
+    Place& place = strands.places[i];
+    if (place.row_bytes != 0 || !in_strands(i)) continue;
+    const uint64_t own_bytes = row_bytes(weights[i].type, weights[i].shape.cols());
+    const bool in_turn = planner.partners[i] && in_strands(j) && interleaves(weights, i, j);
+    place.row_bytes = in_turn ? 2 * own_bytes : own_bytes;
+    for (int t = 0; t < n_threads; ++t) {
+      uint64_t& bytes = strands.bytes[static_cast<size_t>(t)];
+      place.offset.push_back(bytes);
+      const uint64_t n_groups = Worker::span_size(padded_rows(weights[i]) / kGroupRows, t, n_threads);
+      bytes += round_up(n_groups * kGroupRows * place.row_bytes, Cursor::kAlign);
+    }
+    if (!in_turn) continue;
+    strands.places[j] = place;
+    for (uint64_t& offset : strands.places[j].offset) offset += kGroupRows * own_bytes;
+  }
+  return strands;
+}
+
 }  // namespace
+
+void CpuExecutable::place_pieces(const Planner& planner, std::byte* strand) {
+  const std::vector<WeightInfo>& weights = program_.tables.weights;
+  const Strands strands = lay_out_strands(program_, planner, isa_, pool_.size());
+  pieces_.resize(weights.size());
+  for (int t = 0; t < pool_.size(); ++t) {
+    const uint64_t bytes = strands.bytes[static_cast<size_t>(t)];
+    for (size_t i = 0; i < weights.size(); ++i) {
+      const Place& place = strands.places[i];
+      if (place.row_bytes == 0) continue;
+      const uint64_t first = Worker::span(padded_rows(weights[i]) / kGroupRows, t, pool_.size()).first;
+      const uint64_t offset = place.offset[static_cast<size_t>(t)];
+      // Past the end of the strand where the partner's last groups would begin.
+      const uint64_t left = bytes - std::min(bytes, offset);
+      pieces_[i].push_back({.first_row = first * kGroupRows, .data = {strand + offset, left}});
+      machine_.matrices[i].row_bytes = place.row_bytes;
+    }
+    strand += bytes;
+  }
+}
 
 void CpuExecutable::place_weights(const Planner& planner) {
   const std::vector<WeightInfo>& weights = program_.tables.weights;
   uint64_t bytes = 0;
+  for (const uint64_t strand : lay_out_strands(program_, planner, isa_, pool_.size()).bytes) bytes += strand;
+  const uint64_t strand_bytes = bytes;
   for (size_t i = 0; i < weights.size(); ++i) bytes += bytes_of(weights[i], need_of(program_, planner, i, isa_));
   weights_ = Arena(bytes, "weights that cannot be used in place");
   machine_.matrices.resize(weights.size());
   machine_.lookups.resize(weights.size());
   machine_.vectors.resize(weights.size());
-  Cursor cursor(weights_.data());
+  place_pieces(planner, weights_.data());
+  Cursor cursor(weights_.data() + strand_bytes);
   const FileMappings mappings;
   for (size_t i = 0; i < weights.size(); ++i) {
     const WeightInfo& w = weights[i];
@@ -112,21 +179,20 @@ void CpuExecutable::place_weights(const Planner& planner) {
     }
     if (planner.lookups[i]) machine_.lookups[i] = stored;
     if (need.packed) {
-      Matrix& matrix = machine_.matrices[i] = stored;
-      const WeightId partner = planner.partners[i];
-      const auto j = static_cast<size_t>(partner.index);
-      const bool in_turn = partner && need_of(program_, planner, j, isa_).packed && interleaves(weights, i, j);
-      if (in_turn) matrix.row_bytes *= 2;
-      if (in_turn && machine_.matrices[j].data != nullptr) {  // the partner's memory has room for this one
-        matrix.data = machine_.matrices[j].data + kGroupRows * stored.row_bytes;
+      Matrix packed = stored;
+      if (need.in_strands) {
+        packed.row_bytes = machine_.matrices[i].row_bytes;
+        packed.pieces = pieces_[i];
+        packed.data = packed.pieces.front().data.data();
       } else {
-        matrix.data = cursor.take(padded_rows(w) * matrix.row_bytes);
+        packed.data = cursor.take(padded_rows(w) * packed.row_bytes);
       }
-      pack_weight(w, binding, pool_, kGroupRows * matrix.row_bytes, const_cast<std::byte*>(matrix.data));
+      packed.kernel = packed_tile_kernel(w.type, isa_);
+      packed.tile = kWideTile;
+      packed.row_step = kGroupRows;
+      pack_weight(w, binding, pool_, packed);
       for (const WeightSlice& slice : binding.slices) mappings.release(slice.source.bytes);
-      machine_.matrices[i].kernel = packed_tile_kernel(w.type, isa_);
-      machine_.matrices[i].tile = kWideTile;
-      machine_.matrices[i].row_step = kGroupRows;
+      machine_.matrices[i] = packed;
     } else if (planner.matrices[i]) {
       machine_.matrices[i] = stored;
       machine_.matrices[i].kernel = tile_kernel(w.type, isa_);

@@ -48,35 +48,47 @@ uint64_t unit_rows(const Product* products, int n_products) {
   return rows;
 }
 
-// One vector: runs of units, those of all matrices one after the other.
-void run_single(const Machine& m, Worker& w, const Vectors& x, const Product* products, int n_products) {
-  const uint64_t unit = unit_rows(products, n_products);
-  uint64_t n_units = 0, row_bytes = 1;
-  for (int i = 0; i < n_products; ++i) {
-    n_units += div_up(products[i].matrix->n_rows, unit);
-    row_bytes = std::max(row_bytes, products[i].matrix->row_bytes);
-  }
-  const uint64_t own_end = w.span_end(n_units), with_later = first_with_later(w, n_units, unit, x.width);
-  w.share_runs(n_units, unit * row_bytes, [&](uint64_t begin, uint64_t end) {
-    uint64_t before = 0;  // units of the matrices passed
-    for (int i = 0; i < n_products && before < end; ++i) {
-      const uint64_t rows = products[i].matrix->n_rows, n = div_up(rows, unit);
-      const uint64_t from = std::max(begin, before), to = std::min(end, before + n);
-      before += n;
-      if (from >= to) continue;
-      Onward onward{.later = &w.later, .later_row = (std::max(from, with_later) - from) * unit};
-      if (to == own_end) onward.next = w.next_weights();
-      if (to == before && to != own_end && i + 1 < n_products) onward.next = products[i + 1].matrix->data;
-      const uint64_t first = (from - (before - n)) * unit;
-      run_chunk(m, x, products[i], first, std::min((to - (before - n)) * unit, rows) - first, onward);
+// Units `from` .. `to` - 1 of a thread's, those of all matrices one after the other.
+void run_units(const Machine& m, Worker& w, const Vectors& x, std::span<const Product> products, uint64_t unit,
+               int owner, uint64_t from, uint64_t to, uint64_t with_later) {
+  uint64_t before = 0;  // of its units, those of the matrices passed
+  for (size_t i = 0; i < products.size() && before < to; ++i) {
+    const uint64_t rows = products[i].matrix->n_rows;
+    const auto [begin, end] = Worker::span(div_up(rows, unit), owner, w.n_threads());
+    const uint64_t first = begin + std::max(from, before) - before, last = std::min(end, begin + to - before);
+    if (first < last) {
+      Onward onward{.later = &w.later,
+                    .later_row = (std::max(before + first - begin, with_later) - (before + first - begin)) * unit};
+      if (last == end && owner == w.thread()) {
+        onward.next = i + 1 == products.size() ? w.next_weights()
+                                               : first_rows(&products[i + 1].matrix, 1, owner, w.n_threads()).data();
+      }
+      run_chunk(m, x, products[i], first * unit, std::min(last * unit, rows) - first * unit, onward);
     }
+    before += end - begin;
+  }
+}
+
+// One vector: runs of units.
+void run_single(const Machine& m, Worker& w, const Vectors& x, std::span<const Product> products) {
+  const uint64_t unit = unit_rows(products.data(), static_cast<int>(products.size()));
+  const auto units_of = [&](int owner) {
+    uint64_t n = 0;
+    for (const Product& p : products) n += Worker::span_size(div_up(p.matrix->n_rows, unit), owner, w.n_threads());
+    return n;
+  };
+  uint64_t row_bytes = 1;
+  for (const Product& p : products) row_bytes = std::max(row_bytes, p.matrix->row_bytes);
+  const uint64_t with_later = first_with_later(w, units_of(w.thread()), unit, x.width);
+  w.share_runs(units_of, unit * row_bytes, [&](int owner, uint64_t from, uint64_t to) {
+    run_units(m, w, x, products, unit, owner, from, to, with_later);
   });
 }
 
 }  // namespace
 
 void run_products(const Machine& m, Worker& w, const Vectors& x, const Product* products, int n_products) {
-  if (x.n == 1) return run_single(m, w, x, products, n_products);
+  if (x.n == 1) return run_single(m, w, x, {products, static_cast<size_t>(n_products)});
   uint64_t total = 0;
   for (int i = 0; i < n_products; ++i) {
     const Matrix& matrix = *products[i].matrix;
@@ -98,22 +110,18 @@ void run_products(const Machine& m, Worker& w, const Vectors& x, const Product* 
 
 uint64_t first_with_later(const Worker& w, uint64_t n, uint64_t rows, uint64_t n_in) {
   const uint64_t per_item = div_up(rows, kGroupRows) * later_bytes(n_in);
-  const uint64_t begin = w.span_begin(n), end = w.span_end(n);
-  return end - std::min(end - begin, div_up(w.later.bytes(), per_item));
+  return n - std::min(n, div_up(w.later.bytes(), per_item));
 }
 
 std::span<const std::byte> first_rows(const Matrix* const* matrices, int n_matrices, int thread, int n_threads) {
-  uint64_t unit = 0, n_units = 0;
+  uint64_t unit = 0;
   for (int i = 0; i < n_matrices; ++i) unit = std::max(unit, unit_rows(*matrices[i]));
-  for (int i = 0; i < n_matrices; ++i) n_units += div_up(matrices[i]->n_rows, unit);
-  uint64_t first = Worker::span(n_units, thread, n_threads).first;
   for (int i = 0; i < n_matrices; ++i) {
-    const uint64_t n = div_up(matrices[i]->n_rows, unit);
-    if (first < n) {
-      const uint64_t row = first * unit;
-      return {matrices[i]->data + row * matrices[i]->row_bytes, (matrices[i]->n_rows - row) * matrices[i]->row_bytes};
-    }
-    first -= n;
+    const Matrix& matrix = *matrices[i];
+    const auto [begin, end] = Worker::span(div_up(matrix.n_rows, unit), thread, n_threads);
+    if (!matrix.pieces.empty()) return matrix.pieces[static_cast<size_t>(thread)].data;
+    const uint64_t row = begin * unit;
+    if (begin < end) return {matrix.data + row * matrix.row_bytes, (matrix.n_rows - row) * matrix.row_bytes};
   }
   return {};
 }

@@ -39,8 +39,8 @@ struct Onward {
   uint64_t later_row = 0;
 };
 
-// For a thread's span of n items of weights, `rows` rows of n_in each: the item from which on a kernel fetches w.later,
-// so that it is through with it at the end of the span, and not sooner.
+// For a thread's n items of weights, `rows` rows of n_in each: the item from which on a kernel fetches w.later, so that
+// it is through with it at the end of them, and not sooner.
 uint64_t first_with_later(const Worker& w, uint64_t n, uint64_t rows, uint64_t n_in);
 
 // out_at(i)[r] = rows[first_row + r] . x_at(i)      r < n_rows, i < n, first_row a multiple of matrix.row_step
@@ -48,24 +48,25 @@ uint64_t first_with_later(const Worker& w, uint64_t n, uint64_t rows, uint64_t n
 template <class XAt, class OutAt, class Finish>
 void multiply_rows(const Matrix& matrix, uint64_t first_row, uint64_t n_rows, uint64_t n, const Onward& onward,
                    const XAt& x_at, const OutAt& out_at, const Finish& finish) {
-  Tile tile{.rows = matrix.data + first_row * matrix.row_bytes,
-            .row_bytes = matrix.row_bytes,
-            .n_rows = n_rows,
-            .n_in = matrix.n_in,
-            .next = onward.next,
-            .later = onward.later,
-            .later_row = onward.later_row};
+  Tile tile{.row_bytes = matrix.row_bytes, .n_in = matrix.n_in, .later = onward.later};
   const std::byte* x[kWideTile];
   float* out[kWideTile];
   tile.x = x;
   tile.out = out;
   for (uint64_t i = 0; i < n; i += matrix.tile) {
     tile.n = static_cast<int>(std::min(matrix.tile, n - i));
-    for (int t = 0; t < tile.n; ++t) {
-      x[t] = x_at(i + static_cast<uint64_t>(t));
-      out[t] = out_at(i + static_cast<uint64_t>(t));
+    for (uint64_t row = 0; row < n_rows; row += tile.n_rows) {
+      const Matrix::Run run = matrix.run_from(first_row + row);
+      tile.rows = run.data;
+      tile.n_rows = std::min(run.n_rows, n_rows - row);
+      tile.next = row + tile.n_rows == n_rows ? onward.next : matrix.run_from(first_row + row + tile.n_rows).data;
+      tile.later_row = onward.later_row > row ? onward.later_row - row : 0;
+      for (int t = 0; t < tile.n; ++t) {
+        x[t] = x_at(i + static_cast<uint64_t>(t));
+        out[t] = out_at(i + static_cast<uint64_t>(t)) + row;
+      }
+      matrix.kernel(tile);
     }
-    matrix.kernel(tile);
     for (int t = 0; t < tile.n; ++t) finish(i + static_cast<uint64_t>(t));
   }
 }
@@ -78,10 +79,11 @@ struct Product {
   float* out = nullptr;             // [n, n_rows]
 };
 
-// All of some products of the same vectors, divided among the threads by rows.
+// All of some products of the same vectors, divided among the threads by rows. A single vector: each thread has a span
+// of the rows of every matrix.
 void run_products(const Machine& m, Worker& w, const Vectors& x, const Product* products, int n_products);
 
-// What a thread reads first when run_products multiplies a single vector, to the end of the matrix.
+// What a thread reads first when run_products multiplies a single vector, and what lies behind it.
 std::span<const std::byte> first_rows(const Matrix* const* matrices, int n_matrices, int thread, int n_threads);
 
 }  // namespace stretto::cpu

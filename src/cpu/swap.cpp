@@ -123,7 +123,7 @@ bool supports(const SwapRoute& op, const Tables& t) {
 void plan(const SwapRoute& op, Planner& p) {
   const Tables& t = p.tables();
   for (const WeightId w : {op.norm, op.router_bias, op.switch_bias, op.read_bias}) p.vector(w);
-  for (const WeightId w : {op.router, op.switches, op.read}) p.matrix(w);
+  for (const WeightId w : {op.router, op.switches, op.read}) p.whole_matrix(w);
   p.thread_scratch((t[op.v].width + op.n_banks(t) + kSwitches + 1) * sizeof(float));
   plan_hooks(op.hooks, p);
 }
@@ -184,7 +184,7 @@ bool supports(const SwapCollapse& op, const Tables& t) { return decodes(op.norm,
 void plan(const SwapCollapse& op, Planner& p) {
   p.vector(op.norm);
   p.vector(op.bias);
-  p.matrix(op.w);
+  p.whole_matrix(op.w);
   p.thread_scratch((p.tables()[op.v].width + kStreams) * sizeof(float));
   plan_hooks(op.hooks, p);
 }
