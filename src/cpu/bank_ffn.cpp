@@ -56,9 +56,10 @@ struct Bank {
     const auto out = [&](uint64_t i) { return hidden + row_at(i) * at.d_ff + first; };
     const auto gate_of = [&](uint64_t i) { return gates + i * count; };
     const uint64_t row = bank * at.d_ff + first;
-    multiply_rows(gate, row, count, n, {.next = up.data + row * up.row_bytes}, vector(gate), gate_of, [](uint64_t) {});
+    multiply_rows(gate, row, count, n, {.next = up.data + row * up.row_bytes}, vector(gate), gate_of,
+                  [](uint64_t, uint64_t) {});
     multiply_rows(up, row, count, n, {.next = next}, vector(up), out,
-                  [&](uint64_t i) { m.vec.gated_act(op.act, gate_of(i), out(i), count, out(i)); });
+                  [&](uint64_t i, uint64_t) { m.vec.gated_act(op.act, gate_of(i), out(i), count, out(i)); });
   }
 
   template <class RowAt>
@@ -67,7 +68,7 @@ struct Bank {
     const auto out = [&](uint64_t i) { return m.value(op.out) + row_at(i) * at.d + first; };
     multiply_rows(
         down, bank * at.d + first, count, n, {.next = next}, [&](uint64_t i) { return hidden.at(down, row_at(i)); },
-        out, [&](uint64_t i) { m.vec.add(m.value(op.x) + row_at(i) * at.d + first, out(i), count, out(i)); });
+        out, [&](uint64_t i, uint64_t) { m.vec.add(m.value(op.x) + row_at(i) * at.d + first, out(i), count, out(i)); });
   }
 };
 
@@ -76,9 +77,11 @@ template <class F>
 void share_rows(Worker& w, uint64_t n, uint64_t bytes, const F& f) {
   const uint64_t n_groups = div_up(n, kGroupRows);
   const auto groups_of = [&](int owner) { return Worker::span_size(n_groups, owner, w.n_threads()); };
-  w.share_runs(groups_of, kGroupRows * bytes, [&](int owner, uint64_t begin, uint64_t end) {
-    const uint64_t before = Worker::span(n_groups, owner, w.n_threads()).first, first = (before + begin) * kGroupRows;
-    f(first, std::min((before + end) * kGroupRows, n) - first);
+  w.share_runs(groups_of, kGroupRows * bytes, [&](const Worker::Run& run) {
+    const uint64_t before = Worker::span(n_groups, run.owner, w.n_threads()).first;
+    const uint64_t first = (before + run.begin) * kGroupRows;
+    f(first, std::min((before + run.end) * kGroupRows, n) - first);
+    return run.end;
   });
 }
 

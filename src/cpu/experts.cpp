@@ -107,7 +107,7 @@ void run(const ExpertLinear& op, const Machine& m, Worker& w) {
     multiply_rows(
         matrix, expert * n_out + first, std::min(chunk, n_out - first), groups.begin[expert + 1] - groups.begin[expert],
         {}, [&](uint64_t i) { return x.at(matrix, shared ? pairs[i] / k : pairs[i]); },
-        [&](uint64_t i) { return m.value(op.out) + pairs[i] * n_out + first; }, [](uint64_t) {});
+        [&](uint64_t i) { return m.value(op.out) + pairs[i] * n_out + first; }, [](uint64_t, uint64_t) {});
   });
 }
 

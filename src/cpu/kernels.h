@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -78,6 +79,10 @@ struct Tile {
   const std::byte* next = nullptr;  // what the thread will read after the rows; nullptr: what lies behind them
   Later* later = nullptr;           // fetched beside the rows from later_row on, by kernels that can; may be nullptr
   uint64_t later_row = 0;
+  // Where not nullptr: kernels of packed weights stop between two groups of rows, two groups done at least, once it is
+  // not 0, and say in n_done how many rows they have done. Others do all.
+  const std::atomic<uint32_t>* interrupt = nullptr;
+  uint64_t* n_done = nullptr;  // n_rows when the kernel is called
 };
 using TileKernel = void (*)(const Tile&);
 

@@ -148,13 +148,13 @@ void gate_up_chunk(const NormGateUp& op, const Machine& m, const Vectors& x, uin
     multiply_rows(
         w_gate, first, n_rows, n, {.next = w_up.run_from(first).data},
         [&](uint64_t i) { return x.at(w_gate, tile + i); }, [&](uint64_t i) { return gate + i * gate_stride; },
-        [&](uint64_t i) {
+        [&](uint64_t i, uint64_t) {
           if (b_gate != nullptr) m.vec.add(gate + i * gate_stride, b_gate + first, n_rows, gate + i * gate_stride);
         });
     multiply_rows(
         w_up, first, n_rows, n, {.next = next}, [&](uint64_t i) { return x.at(w_up, tile + i); },
         [&](uint64_t i) { return out(tile + i); },
-        [&](uint64_t i) {
+        [&](uint64_t i, uint64_t) {
           if (b_up != nullptr) m.vec.add(out(tile + i), b_up + first, n_rows, out(tile + i));
           m.vec.gated_act(op.act, gate + i * gate_stride, out(tile + i), n_rows, out(tile + i));
         });
@@ -187,22 +187,25 @@ void run_in_turn(const NormGateUp& op, const Machine& m, Worker& w, const Vector
   const uint64_t n_groups = div_up(w_gate.n_rows, kGroupRows);
   const auto groups_of = [&](int owner) { return Worker::span_size(n_groups, owner, w.n_threads()); };
   const uint64_t own = groups_of(w.thread()), with_later = first_with_later(w, own, kPairRows, x.width);
-  w.share_runs(groups_of, kGroupRows * w_gate.row_bytes, [&](int owner, uint64_t begin, uint64_t end) {
-    const uint64_t before = Worker::span(n_groups, owner, w.n_threads()).first;
-    const Matrix both = both_from(w_gate, w_up, (before + begin) * kGroupRows);
-    const Onward onward{.next = end == own && owner == w.thread() ? w.next_weights() : nullptr,
-                        .later = &w.later,
-                        .later_row = (std::max(begin, with_later) - begin) * kPairRows};
-    multiply_rows(
-        both, 0, (end - begin) * kPairRows, 1, onward, [&](uint64_t) { return x.at(both, 0); },
-        [&](uint64_t) { return results; }, [](uint64_t) {});
-    for (uint64_t i = 0; i < end - begin; ++i) {
-      const uint64_t first = (before + begin + i) * kGroupRows, count = std::min(kGroupRows, w_gate.n_rows - first);
+  w.share_runs(groups_of, kGroupRows * w_gate.row_bytes, [&](const Worker::Run& run) {
+    const uint64_t before = Worker::span(n_groups, run.owner, w.n_threads()).first, n_run = run.end - run.begin;
+    const Matrix both = both_from(w_gate, w_up, (before + run.begin) * kGroupRows);
+    const Onward onward{.next = run.end == own && run.owner == w.thread() ? w.next_weights() : nullptr,
+                        .later = run.later,
+                        .later_row = (std::max(run.begin, with_later) - run.begin) * kPairRows,
+                        .interrupt = run.interrupt};
+    const uint64_t n_done = multiply_rows(
+                                both, 0, n_run * kPairRows, 1, onward, [&](uint64_t) { return x.at(both, 0); },
+                                [&](uint64_t) { return results; }, [](uint64_t, uint64_t) {}) /
+                            kPairRows;
+    for (uint64_t i = 0; i < n_done; ++i) {
+      const uint64_t first = (before + run.begin + i) * kGroupRows, count = std::min(kGroupRows, w_gate.n_rows - first);
       float *const gate = results + i * kPairRows + gate_at, *const up = results + i * kPairRows + up_at;
       if (b_gate != nullptr) m.vec.add(gate, b_gate + first, count, gate);
       if (b_up != nullptr) m.vec.add(up, b_up + first, count, up);
       m.vec.gated_act(op.act, gate, up, count, m.value(op.out) + first);
     }
+    return run.begin + n_done;
   });
 }
 
@@ -213,14 +216,14 @@ void run_single(const NormGateUp& op, const Machine& m, Worker& w, const Vectors
   const uint64_t n_rows = w_gate.n_rows, n = div_up(n_rows, kGroupRows);
   const auto groups_of = [&](int owner) { return Worker::span_size(n, owner, w.n_threads()); };
   const uint64_t own = groups_of(w.thread());
-  w.share_runs(
-      groups_of, kGroupRows * (w_gate.row_bytes + w_up.row_bytes), [&](int owner, uint64_t begin, uint64_t end) {
-        const uint64_t before = Worker::span(n, owner, w.n_threads()).first;
-        const uint64_t first = (before + begin) * kGroupRows, last = std::min((before + end) * kGroupRows, n_rows);
-        const bool onward = last == n_rows || (end == own && owner == w.thread());
-        gate_up_chunk(op, m, x, first, last - first, results, last - first,
-                      onward ? w.next_weights() : w_gate.run_from(last).data);
-      });
+  w.share_runs(groups_of, kGroupRows * (w_gate.row_bytes + w_up.row_bytes), [&](const Worker::Run& run) {
+    const uint64_t before = Worker::span(n, run.owner, w.n_threads()).first;
+    const uint64_t first = (before + run.begin) * kGroupRows, last = std::min((before + run.end) * kGroupRows, n_rows);
+    const bool onward = last == n_rows || (run.end == own && run.owner == w.thread());
+    gate_up_chunk(op, m, x, first, last - first, results, last - first,
+                  onward ? w.next_weights() : w_gate.run_from(last).data);
+    return run.end;
+  });
 }
 
 }  // namespace

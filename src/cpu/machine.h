@@ -31,7 +31,7 @@ struct Piece {
 // A weight as rows to multiply with.
 struct Matrix {
   const std::byte* data = nullptr;  // of the first row
-  std::span<const Piece> pieces{};   // per thread; empty: all rows lie together
+  std::span<const Piece> pieces{};  // per thread; empty: all rows lie together
   DType type = DType::kF32;
   uint64_t n_in = 0;
   uint64_t n_rows = 0;     // all leading dimensions joined
@@ -191,19 +191,27 @@ class Worker {
       }
     }
   }
-  // f(owner, begin, end) for runs of the items of every thread, n_of(owner) of them with item_bytes of weights each. A
-  // thread works through its own items and then asks the others for some of theirs. Only who asks executes locked
-  // instructions: each would wait until all loads under way have arrived, in the middle of reading weights.
+  // Items begin .. end - 1 of those that are the owner's.
+  struct Run {
+    int owner = 0;
+    uint64_t begin = 0;
+    uint64_t end = 0;
+    Later* later = nullptr;                            // the thread's own, in its own items
+    const std::atomic<uint32_t>* interrupt = nullptr;  // f should return soon once it is not 0
+  };
+  // f(run) for the items of every thread, n_of(owner) of them with item_bytes of weights each; it returns up to where
+  // it has done the run: more than nothing, and all without an interrupt. A thread works through its own items in one
+  // run and then asks the others for some of theirs. Only who asks executes locked instructions: each would wait until
+  // all loads under way have arrived, and so does the end of a run (0.4 us), in the middle of reading weights.
   template <class NOf, class F>
   void share_runs(const NOf& n_of, uint64_t item_bytes, const F& f) {
-    const uint64_t n = n_of(thread_), least = div_up(kRunBytes, item_bytes);
-    if (n_threads_ == 1) return f(thread_, 0, n);
+    const uint64_t n = n_of(thread_);
+    if (n_threads_ == 1) return static_cast<void>(f(Run{.end = n, .later = &later}));
     Request& own = shared_.requests[static_cast<size_t>(thread_)];
     for (uint64_t done = 0, end = n; done < end;) {
-      if (own.state.load(std::memory_order_acquire) == Request::kAsked) end = answer(own, done, end, least);
-      const uint64_t run = std::min(end - done, std::max(least, (end - done) / 3));
-      f(thread_, done, done + run);
-      done += run;
+      if (own.state.load(std::memory_order_acquire) == Request::kAsked)
+        end = answer(own, done, end, div_up(kRunBytes, item_bytes));
+      done = f(Run{thread_, done, end, &later, &own.state});
     }
     own.n_finished.store(++n_shared_, std::memory_order_release);
     for (int k = 1; k < n_threads_; ++k) {
@@ -211,7 +219,7 @@ class Worker {
       for (;;) {
         const auto [begin, end] = ask(shared_.requests[static_cast<size_t>(owner)]);
         if (begin == end) break;
-        f(owner, begin, end);
+        f(Run{.owner = owner, .begin = begin, .end = end});
       }
     }
   }

@@ -27,16 +27,17 @@ uint64_t rows_per_chunk(const Matrix& matrix, uint64_t n_rows, uint64_t n_vector
 
 namespace {
 
-void run_chunk(const Machine& m, const Vectors& x, const Product& p, uint64_t first, uint64_t n_rows,
-               const Onward& onward) {
+// Returns how many rows it has done.
+uint64_t run_chunk(const Machine& m, const Vectors& x, const Product& p, uint64_t first, uint64_t n_rows,
+                   const Onward& onward) {
   const uint64_t width = p.matrix->n_rows;
-  multiply_rows(
+  return multiply_rows(
       *p.matrix, first, n_rows, x.n, onward, [&](uint64_t i) { return x.at(*p.matrix, i); },
       [&](uint64_t i) { return p.out + i * width + first; },
-      [&](uint64_t i) {
+      [&](uint64_t i, uint64_t n_done) {
         float* out = p.out + i * width + first;
-        if (p.bias != nullptr) m.vec.add(out, p.bias + first, n_rows, out);
-        if (p.residual != nullptr) m.vec.add(p.residual + i * width + first, out, n_rows, out);
+        if (p.bias != nullptr) m.vec.add(out, p.bias + first, n_done, out);
+        if (p.residual != nullptr) m.vec.add(p.residual + i * width + first, out, n_done, out);
       });
 }
 
@@ -48,25 +49,31 @@ uint64_t unit_rows(const Product* products, int n_products) {
   return rows;
 }
 
-// Units `from` .. `to` - 1 of a thread's, those of all matrices one after the other.
-void run_units(const Machine& m, Worker& w, const Vectors& x, std::span<const Product> products, uint64_t unit,
-               int owner, uint64_t from, uint64_t to, uint64_t with_later) {
-  uint64_t before = 0;  // of its units, those of the matrices passed
-  for (size_t i = 0; i < products.size() && before < to; ++i) {
+// Units `from` .. `to` - 1 of a thread's, those of all matrices one after the other, as far as it is not interrupted.
+// Returns where it ends.
+uint64_t run_units(const Machine& m, const Worker& w, const Vectors& x, std::span<const Product> products,
+                   uint64_t unit, const Worker::Run& run, uint64_t with_later) {
+  uint64_t before = 0;  // of the thread's units, those of the matrices passed
+  for (size_t i = 0; i < products.size() && before < run.end; ++i) {
     const uint64_t rows = products[i].matrix->n_rows;
-    const auto [begin, end] = Worker::span(div_up(rows, unit), owner, w.n_threads());
-    const uint64_t first = begin + std::max(from, before) - before, last = std::min(end, begin + to - before);
-    if (first < last) {
-      Onward onward{.later = &w.later,
-                    .later_row = (std::max(before + first - begin, with_later) - (before + first - begin)) * unit};
-      if (last == end && owner == w.thread()) {
-        onward.next = i + 1 == products.size() ? w.next_weights()
-                                               : first_rows(&products[i + 1].matrix, 1, owner, w.n_threads()).data();
+    const auto [begin, end] = Worker::span(div_up(rows, unit), run.owner, w.n_threads());
+    const uint64_t from = std::max(run.begin, before), to = std::min(run.end, before + end - begin);
+    if (from < to) {
+      Onward onward{
+          .later = run.later, .later_row = (std::max(from, with_later) - from) * unit, .interrupt = run.interrupt};
+      if (to == before + end - begin && run.owner == w.thread()) {
+        onward.next = i + 1 == products.size()
+                          ? w.next_weights()
+                          : first_rows(&products[i + 1].matrix, 1, run.owner, w.n_threads()).data();
       }
-      run_chunk(m, x, products[i], first * unit, std::min(last * unit, rows) - first * unit, onward);
+      const uint64_t first = (begin + from - before) * unit;
+      const uint64_t n_rows = std::min((begin + to - before) * unit, rows) - first;
+      if (const uint64_t done = run_chunk(m, x, products[i], first, n_rows, onward); done < n_rows)
+        return from + done / unit;
     }
     before += end - begin;
   }
+  return run.end;
 }
 
 // One vector: runs of units.
@@ -80,9 +87,8 @@ void run_single(const Machine& m, Worker& w, const Vectors& x, std::span<const P
   uint64_t row_bytes = 1;
   for (const Product& p : products) row_bytes = std::max(row_bytes, p.matrix->row_bytes);
   const uint64_t with_later = first_with_later(w, units_of(w.thread()), unit, x.width);
-  w.share_runs(units_of, unit * row_bytes, [&](int owner, uint64_t from, uint64_t to) {
-    run_units(m, w, x, products, unit, owner, from, to, with_later);
-  });
+  w.share_runs(units_of, unit * row_bytes,
+               [&](const Worker::Run& run) { return run_units(m, w, x, products, unit, run, with_later); });
 }
 
 }  // namespace
@@ -101,7 +107,8 @@ void run_products(const Machine& m, Worker& w, const Vectors& x, const Product* 
       const uint64_t n_chunks = div_up(matrix.n_rows, chunk);
       if (item < n_chunks) {
         const uint64_t first = item * chunk;
-        return run_chunk(m, x, products[i], first, std::min(chunk, matrix.n_rows - first), {});
+        run_chunk(m, x, products[i], first, std::min(chunk, matrix.n_rows - first), {});
+        return;
       }
       item -= n_chunks;
     }

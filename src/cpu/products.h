@@ -37,6 +37,7 @@ struct Onward {
   const std::byte* next = nullptr;
   Later* later = nullptr;
   uint64_t later_row = 0;
+  const std::atomic<uint32_t>* interrupt = nullptr;
 };
 
 // For a thread's n items of weights, `rows` rows of n_in each: the item from which on a kernel fetches w.later, so that
@@ -44,11 +45,14 @@ struct Onward {
 uint64_t first_with_later(const Worker& w, uint64_t n, uint64_t rows, uint64_t n_in);
 
 // out_at(i)[r] = rows[first_row + r] . x_at(i)      r < n_rows, i < n, first_row a multiple of matrix.row_step
-// then finish(i) once that vector's n_rows results are there. Runs on the calling thread.
+// then finish(i, n_done) once that vector's results are there. Runs on the calling thread. Returns n_done, the number
+// of rows it has done: fewer than n_rows only where it was interrupted, n being 1.
 template <class XAt, class OutAt, class Finish>
-void multiply_rows(const Matrix& matrix, uint64_t first_row, uint64_t n_rows, uint64_t n, const Onward& onward,
-                   const XAt& x_at, const OutAt& out_at, const Finish& finish) {
-  Tile tile{.row_bytes = matrix.row_bytes, .n_in = matrix.n_in, .later = onward.later};
+uint64_t multiply_rows(const Matrix& matrix, uint64_t first_row, uint64_t n_rows, uint64_t n, const Onward& onward,
+                       const XAt& x_at, const OutAt& out_at, const Finish& finish) {
+  Tile tile{.row_bytes = matrix.row_bytes, .n_in = matrix.n_in, .later = onward.later, .interrupt = onward.interrupt};
+  uint64_t n_done = 0;
+  tile.n_done = &n_done;
   const std::byte* x[kWideTile];
   float* out[kWideTile];
   tile.x = x;
@@ -65,10 +69,13 @@ void multiply_rows(const Matrix& matrix, uint64_t first_row, uint64_t n_rows, ui
         x[t] = x_at(i + static_cast<uint64_t>(t));
         out[t] = out_at(i + static_cast<uint64_t>(t)) + row;
       }
+      n_done = tile.n_rows;
       matrix.kernel(tile);
+      if (n_done < tile.n_rows) n_rows = row + n_done;
     }
-    for (int t = 0; t < tile.n; ++t) finish(i + static_cast<uint64_t>(t));
+    for (int t = 0; t < tile.n; ++t) finish(i + static_cast<uint64_t>(t), n_rows);
   }
+  return n_rows;
 }
 
 // out = matrix x + bias + residual; bias and residual may be nullptr.
