@@ -125,30 +125,128 @@ HWY_INLINE int32_t quantize_16(const float* x, float inverse, int8_t* q) {
   return hn::GetLane(hn::SumOfLanes(di, sum));
 }
 
-void quantize(const float* x, uint64_t n, std::byte* operand, uint64_t first, uint64_t count) {
+void quantize_block(const float* x, uint64_t n, std::byte* operand, uint64_t b) {
   const ActivationRow row = activation_row(operand, n);
   const Operand o = operand_view(operand, n);
   auto* const offset128 = const_cast<int32_t*>(o.offset128);
   auto* const offset32 = const_cast<int32_t*>(o.offset32);
-  for (uint64_t b = first; b < first + count; ++b) {
-    const float* xb = x + b * kActivationBlock;
-    const float step = block_magnitude(xb) / 127;
-    const float inverse = step != 0 ? 1 / step : 0;
-    if (!std::isfinite(step) || !std::isfinite(inverse)) {
-      quantize_activation_blocks(x, row, b, 1);
-      set_operand_offsets(operand, n, b, 1);
-      continue;
-    }
-    int8_t* q = row.q + b * kActivationBlock;
-    const int32_t low = quantize_16(xb, inverse, q), high = quantize_16(xb + 16, inverse, q + 16);
-    row.scale[b] = step;
-    row.sum[b] = step * static_cast<float>(low + high);
-    row.half_sum[2 * b] = step * static_cast<float>(low);
-    row.half_sum[2 * b + 1] = step * static_cast<float>(high);
-    offset128[b] = -128 * (low + high);
-    offset32[2 * b] = -32 * low;
-    offset32[2 * b + 1] = -32 * high;
+  const float* xb = x + b * kActivationBlock;
+  const float step = block_magnitude(xb) / 127;
+  const float inverse = step != 0 ? 1 / step : 0;
+  if (!std::isfinite(step) || !std::isfinite(inverse)) {
+    quantize_activation_blocks(x, row, b, 1);
+    set_operand_offsets(operand, n, b, 1);
+    return;
   }
+  int8_t* q = row.q + b * kActivationBlock;
+  const int32_t low = quantize_16(xb, inverse, q), high = quantize_16(xb + 16, inverse, q + 16);
+  row.scale[b] = step;
+  row.sum[b] = step * static_cast<float>(low + high);
+  row.half_sum[2 * b] = step * static_cast<float>(low);
+  row.half_sum[2 * b + 1] = step * static_cast<float>(high);
+  offset128[b] = -128 * (low + high);
+  offset32[2 * b] = -32 * low;
+  offset32[2 * b + 1] = -32 * high;
+}
+
+#if HWY_TARGET != HWY_SCALAR
+
+// Blocks that are quantised together: their maxima are found, divided and tested in vectors.
+constexpr uint64_t kBlocks = 16;
+
+// steps[b] = (max |x| over block b) / 127, inverses[b] = 1 / steps[b], or 0 for 0. False where one is not finite.
+HWY_INLINE bool find_steps(const float* x, float* steps, float* inverses) {
+  const hn::CappedTag<uint32_t, 16> d;
+  const hn::FixedTag<uint32_t, 4> d4;
+  const hn::FixedTag<float, 4> f4;
+  constexpr uint64_t kLanes = hn::MaxLanes(d);
+  alignas(64) uint32_t lanes[4][kLanes];
+  auto finite = hn::Eq(hn::Zero(f4), hn::Zero(f4));
+  for (uint64_t b = 0; b < kBlocks; b += 4) {
+    hn::Vec<decltype(d4)> best[4];
+    for (uint64_t k = 0; k < 4; ++k) {
+      const auto* bits = reinterpret_cast<const uint32_t*>(x + (b + k) * kActivationBlock);
+      auto v = hn::Zero(d);
+      for (uint64_t i = 0; i < kActivationBlock; i += kLanes)
+        v = hn::Max(v, hn::And(hn::LoadU(d, bits + i), hn::Set(d, 0x7fffffffu)));
+      hn::Store(v, d, lanes[k]);
+      best[k] = hn::LoadU(d4, lanes[k]);
+      for (uint64_t i = 4; i < kLanes; i += 4) best[k] = hn::Max(best[k], hn::LoadU(d4, lanes[k] + i));
+    }
+    const auto m01 = hn::Max(hn::InterleaveLower(d4, best[0], best[1]), hn::InterleaveUpper(d4, best[0], best[1]));
+    const auto m23 = hn::Max(hn::InterleaveLower(d4, best[2], best[3]), hn::InterleaveUpper(d4, best[2], best[3]));
+    const auto most = hn::Max(hn::ConcatLowerLower(d4, m23, m01), hn::ConcatUpperUpper(d4, m23, m01));
+    const auto step = hn::Div(hn::BitCast(f4, most), hn::Set(f4, 127.0F));
+    const auto is_zero = hn::Eq(step, hn::Zero(f4));
+    const auto inverse = hn::IfThenZeroElse(is_zero, hn::Div(hn::Set(f4, 1.0F), step));
+    finite = hn::And(finite, hn::And(hn::IsFinite(step), hn::IsFinite(inverse)));
+    hn::StoreU(step, f4, steps + b);
+    hn::StoreU(inverse, f4, inverses + b);
+  }
+  return hn::AllTrue(f4, finite);
+}
+
+// q = nearest_even(x * inverses[block]) of kBlocks blocks. Adding 1.5 * 2^23 rounds, and leaves the code in the low
+// byte.
+HWY_INLINE void quantize_codes(const float* x, const float* inverses, int8_t* q) {
+  const hn::CappedTag<float, 16> d;
+  const hn::RebindToUnsigned<decltype(d)> du;
+  const hn::Rebind<uint8_t, decltype(d)> d8;
+  for (uint64_t b = 0; b < kBlocks; ++b) {
+    const auto inverse = hn::Set(d, inverses[b]);
+    for (uint64_t i = b * kActivationBlock; i < (b + 1) * kActivationBlock; i += hn::Lanes(d)) {
+      const auto v = hn::Add(hn::Mul(hn::LoadU(d, x + i), inverse), hn::Set(d, 12582912.0F));
+      hn::StoreU(hn::TruncateTo(d8, hn::BitCast(du, v)), d8, reinterpret_cast<uint8_t*>(q + i));
+    }
+  }
+}
+
+// sums[i] = sum of q over elements 16 i .. 16 i + 15 of kBlocks blocks
+HWY_INLINE void sum_codes(const int8_t* q, int32_t* sums) {
+  const hn::CappedTag<uint8_t, 64> d;
+  const hn::Repartition<uint64_t, decltype(d)> d64;
+  alignas(64) uint64_t eights[kBlocks * kActivationBlock / 8];  // of codes plus 128
+  for (uint64_t i = 0; i < kBlocks * kActivationBlock; i += hn::Lanes(d)) {
+    const auto u = hn::Xor(hn::LoadU(d, reinterpret_cast<const uint8_t*>(q + i)), hn::Set(d, uint8_t{0x80}));
+    hn::StoreU(hn::SumsOf8(u), d64, eights + i / 8);
+  }
+  for (uint64_t i = 0; i < 2 * kBlocks; ++i)
+    sums[i] = static_cast<int32_t>(eights[2 * i] + eights[2 * i + 1]) - 16 * 128;
+}
+
+void quantize_together(const float* x, uint64_t n, std::byte* operand, uint64_t b) {
+  const ActivationRow row = activation_row(operand, n);
+  const Operand o = operand_view(operand, n);
+  auto* const offset128 = const_cast<int32_t*>(o.offset128);
+  auto* const offset32 = const_cast<int32_t*>(o.offset32);
+  float inverses[kBlocks], steps[kBlocks];
+  if (!find_steps(x + b * kActivationBlock, steps, inverses)) {
+    for (uint64_t k = b; k < b + kBlocks; ++k) quantize_block(x, n, operand, k);
+    return;
+  }
+  quantize_codes(x + b * kActivationBlock, inverses, row.q + b * kActivationBlock);
+  int32_t sums[2 * kBlocks];
+  sum_codes(row.q + b * kActivationBlock, sums);
+  for (uint64_t k = 0; k < kBlocks; ++k) {
+    const int32_t both = sums[2 * k] + sums[2 * k + 1];
+    row.scale[b + k] = steps[k];
+    row.sum[b + k] = steps[k] * static_cast<float>(both);
+    offset128[b + k] = -128 * both;
+  }
+  for (uint64_t k = 0; k < 2 * kBlocks; ++k) {
+    row.half_sum[2 * b + k] = steps[k / 2] * static_cast<float>(sums[k]);
+    offset32[2 * b + k] = -32 * sums[k];
+  }
+}
+
+#endif  // HWY_TARGET != HWY_SCALAR
+
+void quantize(const float* x, uint64_t n, std::byte* operand, uint64_t first, uint64_t count) {
+  uint64_t b = first;
+#if HWY_TARGET != HWY_SCALAR
+  for (; b + kBlocks <= first + count; b += kBlocks) quantize_together(x, n, operand, b);
+#endif
+  for (; b < first + count; ++b) quantize_block(x, n, operand, b);
 }
 
 VectorKernels make_vector_kernels() {
