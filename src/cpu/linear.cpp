@@ -20,8 +20,10 @@ uint64_t own_scratch(uint64_t width) { return round_up(vector_scratch(1, width, 
 Vectors prepare(const Machine& m, Worker& w, ValueId x, bool any_integer) {
   Vectors v{.floats = m.value(x), .quantized = m.scratch, .n = m.rows(x), .width = m.width(x)};
   if (any_integer && v.n == 1) {
+    w.read_ahead();
     m.vec.quantize(v.floats, v.width, w.scratch, 0, v.width / kActivationBlock);
     v.quantized = w.scratch;
+    w.read_ahead();
   } else if (any_integer) {
     quantize_vectors(m, w, v.floats, v.n, v.width, m.scratch);
     w.sync();
@@ -40,13 +42,16 @@ Vectors prepare_normed(const Machine& m, Worker& w, ValueId x, WeightId norm, fl
   const uint64_t n = m.rows(x), width = m.width(x);
   std::byte* const memory = n == 1 ? w.scratch : m.scratch;
   auto* floats = reinterpret_cast<float*>(memory + quantized_bytes(n, width));
+  if (n == 1) w.read_ahead();
   const auto prepare_row = [&](uint64_t r) {
     m.vec.rms_norm(m.value(x) + r * width, m.vector(norm), eps, width, floats + r * width);
+    if (n == 1) w.read_ahead();
     if (!any_integer) return;
     m.vec.quantize(floats + r * width, width, memory + r * operand_bytes(width), 0, width / kActivationBlock);
   };
   if (n == 1) {
     prepare_row(0);
+    w.read_ahead();
   } else {
     w.share(n, 1, prepare_row);
     w.sync();
