@@ -188,6 +188,31 @@ TEST_P(Tiles, PackedRowsEqualTheScalarDotOfTheSameOperands) {
   EXPECT_EQ(n_kernels, has_avx2 ? 4 : 0);
 }
 
+TEST_P(Tiles, KernelsOfPackedRowsStopBetweenGroupsWhenAsked) {
+  const TileKernel kernel = packed_tile_kernel(DType::kQ4_K, GetParam());
+  if (kernel == nullptr) GTEST_SKIP() << "no packed rows";
+  constexpr uint64_t kRows = 5 * kGroupRows, kIn = 256;
+  const Operands o(DType::kQ4_K, kIn, kRows, 1.0F);
+  const uint64_t bytes = row_bytes(DType::kQ4_K, kIn);
+  std::vector<std::byte> packed(kRows * bytes, std::byte{0x11});
+  std::vector<float> all(kRows), some(kRows, -1.0F);
+  const std::byte* const x = o.aligned;
+  float* out = all.data();
+  std::atomic<uint32_t> asked{0};
+  uint64_t n_done = kRows;
+  Tile tile{.rows = packed.data(), .row_bytes = bytes, .n_rows = kRows, .n_in = kIn, .x = &x, .out = &out, .n = 1};
+  tile.interrupt = &asked;
+  tile.n_done = &n_done;
+  kernel(tile);
+  EXPECT_EQ(n_done, kRows);  // nobody has asked
+  asked = 1;
+  out = some.data();
+  kernel(tile);
+  EXPECT_EQ(n_done, 2 * kGroupRows);
+  EXPECT_EQ(std::memcmp(some.data(), all.data(), n_done * sizeof(float)), 0);
+  EXPECT_EQ(std::count(some.begin(), some.end(), -1.0F), static_cast<int64_t>(kRows - n_done));
+}
+
 TEST_P(Tiles, ExtremeCodesDoNotSaturate) {
   // All activations at +-127 and all code bits set: the largest integer sums of every encoding.
   for (int i = 0; i <= static_cast<int>(DType::kMXFP4); ++i) {
@@ -227,7 +252,7 @@ TEST_P(Tiles, QuantisationEqualsTheReferenceBitForBit) {
   const VectorKernels vec = vector_kernels(GetParam());
   std::mt19937 rng(3);
   std::normal_distribution<float> normal(0, 2);
-  std::vector<float> x(32 * 12);
+  std::vector<float> x(32 * 62);
   for (float& f : x) f = normal(rng);
   std::fill_n(x.begin() + 32, 32, 0.0F);
   for (int i = 0; i < 32; ++i) x[64 + static_cast<size_t>(i)] = static_cast<float>(i) - 15.5F;  // exact halves
@@ -236,11 +261,16 @@ TEST_P(Tiles, QuantisationEqualsTheReferenceBitForBit) {
   x[140] = -INFINITY;
   x[170] = 3e38F;
   std::fill_n(x.begin() + 192, 32, 1e-42F);  // the inverse of the scale overflows
+  // Sixteen blocks at once: 12 .. 27 are finite, zeros and exact halves among them, 28 .. 43 are not.
+  std::copy_n(x.begin() + 32, 64, x.begin() + 32 * 14);
+  x[32 * 14 + 32] = 15.5F;
+  std::copy_n(x.begin(), 32 * 12, x.begin() + 32 * 30);
   Operands expected(DType::kQ8_0, x.size(), 1, 1), actual(DType::kQ8_0, x.size(), 1, 1);
   const ActivationRow a = activation_row(expected.aligned, x.size()), b = activation_row(actual.aligned, x.size());
   quantize_activation(x.data(), a);
   vec.quantize(x.data(), x.size(), actual.aligned, 0, 5);
   vec.quantize(x.data(), x.size(), actual.aligned, 5, 7);
+  vec.quantize(x.data(), x.size(), actual.aligned, 12, 50);
   EXPECT_EQ(std::memcmp(a.q, b.q, x.size()), 0);
   EXPECT_EQ(std::memcmp(a.scale, b.scale, x.size() / 32 * 4), 0);
   EXPECT_EQ(std::memcmp(a.sum, b.sum, x.size() / 32 * 4), 0);
