@@ -4,15 +4,15 @@
 //   cuda_decode MODEL.gguf DEPTH TOKENS [VARIANT...]
 //
 // A variant is a list of key=value with commas, over the defaults: w warps, b blocks per SM, s bytes of a stage, r
-// bytes of the rings of an SM, l bytes of shared memory of a block at least, t when its dependents are triggered (1 input
-// there, 2 entry, 3 weights asked for), n bytes per SM of the next matrix (formats with 32 columns a lane), 1 none (each
-// also as ROLE.key for the matrices of one role), ab attention blocks per SM, ac granules of an attention run, as stages
-// of a ring of attention, ae of them before the wait, at as t, of experts xw warps, xs bytes of a stage, xr and xd bytes
-// of the rings of gate_up and of the sum, xt of the sum as t, xp cycles before the sum's copies, role only the ops of
-// this role; path graph or stream, and of the stream ss bytes of a stage, sr and sw bytes of an SM in its ring and of
-// those under way, clocks 1 (2: by multiprocessor) for where its time goes; sample 1 chooses tokens by the steps of a
-// usual chat instead of the largest logit, 2 by top-k 1. All variants are measured in turn, several rounds; a line per
-// variant: median microseconds per token.
+// bytes of the rings of an SM, l bytes of shared memory of a block at least, t when its dependents are triggered (1
+// input there, 2 entry, 3 weights asked for), n bytes per SM of the next matrix (formats with 32 columns a lane), 1
+// none (each also as ROLE.key for the matrices of one role), ab attention blocks per SM, ac granules of an attention
+// run, as stages of a ring of attention, ae of them before the wait, at as t, of experts xw warps, xs bytes of a stage,
+// xr and xd bytes of the rings of gate_up and of the sum, xt of the sum as t, xp cycles before the sum's copies, role
+// only the ops of this role; path graph or stream, and of the stream ss bytes of a stage, sr and sw bytes of an SM in
+// its ring and of those under way, clocks 1 (2: by multiprocessor) for where its time goes; sample 1 chooses tokens by
+// the steps of a usual chat instead of the largest logit, 2 by top-k 1. All variants are measured in turn, several
+// rounds; a line per variant: median microseconds per token.
 #include <fmt/format.h>
 
 #include <algorithm>

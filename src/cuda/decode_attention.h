@@ -34,8 +34,8 @@ struct DecodeAttentionParams {
   uint32_t* n_arrived = nullptr;  // zero between launches
   uint32_t n_splits = 1, min_granules = 1;
   uint32_t n_stages = 2, n_early_stages = 2;  // of a warp's ring, and those that are filled before the wait
-  // With kInput a single run triggers where its wait is over: what the next kernel reads delays few loads there, and has
-  // come when the result is there.
+  // With kInput a single run triggers where its wait is over: what the next kernel reads delays few loads there, and
+  // has come when the result is there.
   Trigger trigger = Trigger::kEntry;
   bool waits = false;  // all blocks of the launch are on the device at once, so they may wait for each other
 };

@@ -1,9 +1,9 @@
 // Programmatic dependent launch, the two halves of a dependency between kernels of one stream or graph.
 //
 // Every kernel of a step triggers, most at entry (Trigger in cuda/launch.h), so that its successor can start as soon as
-// there is room for it, loads only weights (and cache rows of earlier tokens), and then waits before it touches anything
-// that a kernel of this step wrote. A kernel without the wait would be a race. Where the hardware has no such launches
-// both are nothing: the launch order of the stream is the dependency.
+// there is room for it, loads only weights (and cache rows of earlier tokens), and then waits before it touches
+// anything that a kernel of this step wrote. A kernel without the wait would be a race. Where the hardware has no such
+// launches both are nothing: the launch order of the stream is the dependency.
 //
 // Builds with STRETTO_CUDA_DELAYS wait for pseudo-random times around both and before results are stored
 // (delay_stores), so that an order that only ever held by luck breaks: a test build, whose results must be the same
