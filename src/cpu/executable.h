@@ -22,7 +22,6 @@ class CpuExecutable : public Executable {
  private:
   Planner plan() const;
   void place_weights(const Planner& planner);
-  void place_pieces(const Planner& planner, std::byte* strand);
   void place_state(const Planner& planner);
   void place_ropes(const Planner& planner);
   void fill_ropes(Worker& worker);

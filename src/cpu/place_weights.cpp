@@ -6,6 +6,7 @@
 // them. A step of one token then reads one ascending stream per thread; a new place costs about 1 us until the hardware
 // follows (docs/performance.md).
 #include <atomic>
+#include <numeric>
 
 #include "cpu/executable.h"
 #include "cpu/packed.h"
@@ -127,39 +128,40 @@ Strands lay_out_strands(const Program& program, const Planner& planner, const Is
   return strands;
 }
 
-}  // namespace
-
-void CpuExecutable::place_pieces(const Planner& planner, std::byte* strand) {
-  const std::vector<WeightInfo>& weights = program_.tables.weights;
-  const Strands strands = lay_out_strands(program_, planner, isa_, pool_.size());
-  pieces_.resize(weights.size());
-  for (int t = 0; t < pool_.size(); ++t) {
+// Per WeightId; the threads' strands lie one behind the other from `strand` on.
+std::vector<std::vector<Piece>> pieces_of(const Strands& strands, const std::vector<WeightInfo>& weights,
+                                          const std::byte* strand) {
+  const auto n_threads = static_cast<int>(strands.bytes.size());
+  std::vector<std::vector<Piece>> pieces(weights.size());
+  for (int t = 0; t < n_threads; ++t) {
     const uint64_t bytes = strands.bytes[static_cast<size_t>(t)];
     for (size_t i = 0; i < weights.size(); ++i) {
       const Place& place = strands.places[i];
       if (place.row_bytes == 0) continue;
-      const uint64_t first = Worker::span(padded_rows(weights[i]) / kGroupRows, t, pool_.size()).first;
+      const uint64_t first = Worker::span(padded_rows(weights[i]) / kGroupRows, t, n_threads).first;
       const uint64_t offset = place.offset[static_cast<size_t>(t)];
       // Past the end of the strand where the partner's last groups would begin.
       const uint64_t left = bytes - std::min(bytes, offset);
-      pieces_[i].push_back({.first_row = first * kGroupRows, .data = {strand + offset, left}});
-      machine_.matrices[i].row_bytes = place.row_bytes;
+      pieces[i].push_back({.first_row = first * kGroupRows, .data = {strand + offset, left}});
     }
     strand += bytes;
   }
+  return pieces;
 }
+
+}  // namespace
 
 void CpuExecutable::place_weights(const Planner& planner) {
   const std::vector<WeightInfo>& weights = program_.tables.weights;
-  uint64_t bytes = 0;
-  for (const uint64_t strand : lay_out_strands(program_, planner, isa_, pool_.size()).bytes) bytes += strand;
-  const uint64_t strand_bytes = bytes;
+  const Strands strands = lay_out_strands(program_, planner, isa_, pool_.size());
+  const uint64_t strand_bytes = std::accumulate(strands.bytes.begin(), strands.bytes.end(), uint64_t{0});
+  uint64_t bytes = strand_bytes;
   for (size_t i = 0; i < weights.size(); ++i) bytes += bytes_of(weights[i], need_of(program_, planner, i, isa_));
   weights_ = Arena(bytes, "weights that cannot be used in place");
   machine_.matrices.resize(weights.size());
   machine_.lookups.resize(weights.size());
   machine_.vectors.resize(weights.size());
-  place_pieces(planner, weights_.data());
+  pieces_ = pieces_of(strands, weights, weights_.data());
   Cursor cursor(weights_.data() + strand_bytes);
   const FileMappings mappings;
   for (size_t i = 0; i < weights.size(); ++i) {
@@ -181,7 +183,7 @@ void CpuExecutable::place_weights(const Planner& planner) {
     if (need.packed) {
       Matrix packed = stored;
       if (need.in_strands) {
-        packed.row_bytes = machine_.matrices[i].row_bytes;
+        packed.row_bytes = strands.places[i].row_bytes;
         packed.pieces = pieces_[i];
         packed.data = packed.pieces.front().data.data();
       } else {

@@ -7,15 +7,11 @@
 #include <vector>
 
 #include "base/check.h"
+#include "text/hf/code_point_ranges.h"
 #include "text/utf8.h"
 
 namespace stretto::hf {
 namespace {
-
-struct Range {
-  char32_t first;
-  char32_t last;
-};
 
 // "\x{1C89}-\x{1C8A}\x{897}" as ranges, ascending.
 std::vector<Range> parse_ranges(std::string_view text) {
@@ -41,13 +37,6 @@ std::vector<Range> parse_ranges(std::string_view text) {
     ranges.push_back({first, last});
   }
   return ranges;
-}
-
-template <class Ranges>
-bool contains(const Ranges& ranges, char32_t c) {
-  const auto after = std::upper_bound(std::begin(ranges), std::end(ranges), c,
-                                      [](char32_t value, const Range& range) { return value < range.first; });
-  return after != std::begin(ranges) && c <= (after - 1)->last;
 }
 
 // One flag set per code point, so that a test is one load: added tokens and Strip look at every character.

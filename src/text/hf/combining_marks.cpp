@@ -1,17 +1,10 @@
 // The marks that StripAccents drops: those of the Unicode tables that the tokenizers library has for it (about
 // Unicode 9; read off tokenizers 0.23.2 code point by code point). Marks of later versions stay in the text.
-#include <algorithm>
-#include <iterator>
-
 #include "text/hf/characters.h"
+#include "text/hf/code_point_ranges.h"
 
 namespace stretto::hf {
 namespace {
-
-struct Range {
-  char32_t first;
-  char32_t last;
-};
 
 // clang-format off
 constexpr Range kCombiningMarks[] = {
@@ -61,10 +54,6 @@ constexpr Range kCombiningMarks[] = {
 
 }  // namespace
 
-bool is_combining_mark(char32_t c) {
-  const auto* const after = std::upper_bound(std::begin(kCombiningMarks), std::end(kCombiningMarks), c,
-                                             [](char32_t value, const Range& range) { return value < range.first; });
-  return after != std::begin(kCombiningMarks) && c <= (after - 1)->last;
-}
+bool is_combining_mark(char32_t c) { return contains(kCombiningMarks, c); }
 
 }  // namespace stretto::hf
