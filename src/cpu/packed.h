@@ -25,22 +25,15 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cpu/fetch.h"
 #include "cpu/kernels.h"
 
 namespace stretto::cpu {
 
 inline constexpr uint64_t kGroupRows = 16;
 
-// How a kernel that multiplies a single vector, and so reads every weight from memory once, fetches lines.
-enum class Fetch {
-  kAscending,    // as they lie; by the hardware alone where that is faster
-  kPagesInTurn,  // the next pages side by side
-};
-// What is faster on this machine (docs/performance.md).
-Fetch fetch_of_machine();
-
 // The kernel for packed weights of `type`, or nullptr when they stay as stored. Tile::rows points to a group, n_rows
-// counts rows as usual, x[t] is an operand (cpu/kernels.h), n <= kWideTile.
+// counts rows as usual, x[t] is an operand (cpu/kernels.h), n <= kWideTile. A single vector is multiplied with `fetch`.
 TileKernel packed_tile_kernel(DType type, const Isa& isa, Fetch fetch);
 
 // Bytes of Tile::later that a kernel fetches beside a group of rows: at least so many.

@@ -264,8 +264,6 @@ TileKernel packed_tile_kernel(DType type, const Isa& isa, Fetch fetch) {
   return isa.target == HWY_AVX2 || isa.target == HWY_AVX3 ? packed_avx2::kernel_for(type, fetch) : nullptr;
 }
 
-Fetch fetch_of_machine() { return __builtin_cpu_is("intel") != 0 ? Fetch::kPagesInTurn : Fetch::kAscending; }
-
 }  // namespace stretto::cpu
 
 #else
@@ -273,8 +271,6 @@ Fetch fetch_of_machine() { return __builtin_cpu_is("intel") != 0 ? Fetch::kPages
 namespace stretto::cpu {
 
 TileKernel packed_tile_kernel(DType, const Isa&, Fetch) { return nullptr; }
-
-Fetch fetch_of_machine() { return Fetch::kAscending; }
 
 }  // namespace stretto::cpu
 
