@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 namespace stretto::cpu {
 
@@ -21,6 +22,11 @@ inline Fetch fetch_of_machine() {
 #else
   return Fetch::kAscending;
 #endif
+}
+
+// As `stretto doctor` and the line about the device have it.
+inline std::string_view name(Fetch fetch) {
+  return fetch == Fetch::kPagesInTurn ? "pages fetched in turn" : "lines fetched as they lie";
 }
 
 inline constexpr uint64_t kLineBytes = 64;
