@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "cpu/executable.h"
+#include "cpu/fetch.h"
 #include "cpu/limits.h"
 #include "cpu/ops.h"
 #include "cpu/read_sweep.h"
@@ -38,7 +39,8 @@ class CpuBackend : public Backend {
 
   std::string name() const override { return "cpu"; }
   std::string description() const override {
-    return fmt::format("{}, {}, {} threads", processor_name(), isa_.name, n_threads(0));
+    return fmt::format("{}, {}, {}, {} threads", processor_name(), isa_.name, cpu::name(cpu::fetch_of_machine()),
+                       n_threads(0));
   }
   uint64_t available_bytes() const override { return cpu::available_host_bytes(); }
   int thread_count() const override { return n_threads(0); }

@@ -18,6 +18,7 @@
 #include "base/check.h"
 #include "base/checked.h"
 #include "base/threads.h"
+#include "cpu/fetch.h"
 #include "cpu/kernels.h"
 
 namespace stretto::cpu {
@@ -141,11 +142,13 @@ class Worker {
         : barrier(n_threads),
           taken(static_cast<size_t>(n_threads)),
           requests(static_cast<size_t>(n_threads)),
-          n_spins(spins_for(n_threads)) {}
+          n_spins(spins_for(n_threads)),
+          fetch(fetch_of_machine()) {}
     Barrier barrier;
     std::vector<Taken> taken;       // per thread
     std::vector<Request> requests;  // per owner
     const int n_spins;
+    const Fetch fetch;
   };
   Worker(Shared& shared, int thread, int n_threads, std::byte* scratch)
       : scratch(scratch),
@@ -170,6 +173,10 @@ class Worker {
   }
   // Reads some of the running op's weights ahead: memory would else stand still while a vector is prepared.
   void read_ahead() { read_some(unread_now_); }
+  // The same of the next op that multiplies.
+  void read_next() {
+    if (shared_.fetch == Fetch::kPagesInTurn) read_some(unread_);
+  }
 
   int thread() const { return thread_; }
   int n_threads() const { return n_threads_; }
@@ -299,10 +306,18 @@ class Worker {
   // Loads, not prefetches: the core drops those beyond the misses that it can have under way. Sixteen lines at a time:
   // eight made a layer 2 % longer, 32 are no better.
   void read_some() { read_some(unread_); }
-  static void read_some(std::span<const std::byte>& from) {
-    constexpr uint64_t kBytes = 1024, kLine = 64;
+  void read_some(std::span<const std::byte>& from) const {
+    constexpr uint64_t kBytes = 1024;
     if (from.size() < kBytes) return;
-    for (uint64_t i = 0; i < kBytes; i += kLine) static_cast<void>(*static_cast<const volatile std::byte*>(&from[i]));
+    const bool in_turn = shared_.fetch == Fetch::kPagesInTurn;
+    for (uint64_t i = 0; i < kBytes; i += kLineBytes) {
+      // In turn: as the kernel does at this place, which was itself fetched by what the thread multiplied before.
+      if (in_turn) {
+        fetch_to_second_level(address_in_turn(reinterpret_cast<uint64_t>(&from[i])));
+      } else {
+        static_cast<void>(*static_cast<const volatile std::byte*>(&from[i]));
+      }
+    }
     from = from.subspan(kBytes);
   }
   Taken& own() { return shared_.taken[static_cast<size_t>(thread_)]; }

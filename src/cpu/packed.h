@@ -25,6 +25,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cpu/fetch.h"
 #include "cpu/kernels.h"
 
 namespace stretto::cpu {
@@ -32,8 +33,8 @@ namespace stretto::cpu {
 inline constexpr uint64_t kGroupRows = 16;
 
 // The kernel for packed weights of `type`, or nullptr when they stay as stored. Tile::rows points to a group, n_rows
-// counts rows as usual, x[t] is an operand (cpu/kernels.h), n <= kWideTile.
-TileKernel packed_tile_kernel(DType type, const Isa& isa);
+// counts rows as usual, x[t] is an operand (cpu/kernels.h), n <= kWideTile. A single vector is multiplied with `fetch`.
+TileKernel packed_tile_kernel(DType type, const Isa& isa, Fetch fetch);
 
 // Bytes of Tile::later that a kernel fetches beside a group of rows: at least so many.
 constexpr uint64_t later_bytes(uint64_t n_in) { return (n_in + 31) / 32 * 64; }

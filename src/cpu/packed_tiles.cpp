@@ -108,6 +108,7 @@ struct Wide {
 };
 HWY_INLINE Ints start_wide(const int32_t* offset) { return set_one(offset); }
 
+#include "cpu/packed_fetch.inc"
 #include "cpu/packed_tiles.inc"
 
 HWY_POP_ATTRIBUTES
@@ -250,6 +251,7 @@ struct Wide {
 };
 HWY_INLINE Ints start_wide(const int32_t*) { return zero_ints(); }
 
+#include "cpu/packed_fetch.inc"
 #include "cpu/packed_tiles.inc"
 
 HWY_POP_ATTRIBUTES
@@ -257,9 +259,9 @@ HWY_POP_ATTRIBUTES
 
 namespace stretto::cpu {
 
-TileKernel packed_tile_kernel(DType type, const Isa& isa) {
-  if (isa.vnni) return packed_vnni::kernel_for(type);
-  return isa.target == HWY_AVX2 || isa.target == HWY_AVX3 ? packed_avx2::kernel_for(type) : nullptr;
+TileKernel packed_tile_kernel(DType type, const Isa& isa, Fetch fetch) {
+  if (isa.vnni) return packed_vnni::kernel_for(type, fetch);
+  return isa.target == HWY_AVX2 || isa.target == HWY_AVX3 ? packed_avx2::kernel_for(type, fetch) : nullptr;
 }
 
 }  // namespace stretto::cpu
@@ -268,7 +270,7 @@ TileKernel packed_tile_kernel(DType type, const Isa& isa) {
 
 namespace stretto::cpu {
 
-TileKernel packed_tile_kernel(DType, const Isa&) { return nullptr; }
+TileKernel packed_tile_kernel(DType, const Isa&, Fetch) { return nullptr; }
 
 }  // namespace stretto::cpu
 

@@ -17,7 +17,7 @@ namespace {
 
 // Groups must not straddle two experts of a stacked weight.
 bool is_packed(const WeightInfo& w, const Isa& isa) {
-  if (packed_tile_kernel(w.type, isa) == nullptr) return false;
+  if (packed_tile_kernel(w.type, isa, Fetch::kAscending) == nullptr) return false;
   return w.shape.rank() == 2 || w.shape[w.shape.rank() - 2] % kGroupRows == 0;
 }
 
@@ -189,7 +189,7 @@ void CpuExecutable::place_weights(const Planner& planner) {
       } else {
         packed.data = cursor.take(padded_rows(w) * packed.row_bytes);
       }
-      packed.kernel = packed_tile_kernel(w.type, isa_);
+      packed.kernel = packed_tile_kernel(w.type, isa_, fetch_of_machine());
       packed.tile = kWideTile;
       packed.row_step = kGroupRows;
       pack_weight(w, binding, pool_, packed);
