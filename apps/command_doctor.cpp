@@ -25,7 +25,8 @@ Finding cpu_finding() {
   const auto backend = make_cpu_backend({});
   std::string isas;
   for (const std::string& isa : cpu_isas()) isas += (isas.empty() ? "" : ", ") + isa;
-  return {"cpu", "ok", backend->description() + "; instruction sets here: " + isas};
+  const std::string amx = cpu_amx_problem().empty() ? "" : "; AMX: " + cpu_amx_problem();
+  return {"cpu", "ok", backend->description() + "; instruction sets here: " + isas + amx};
 }
 
 Finding memory_finding() {

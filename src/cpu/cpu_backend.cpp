@@ -71,4 +71,6 @@ std::vector<std::string> cpu_isas() {
   return names;
 }
 
+std::string cpu_amx_problem() { return cpu::amx_problem(); }
+
 }  // namespace stretto

@@ -20,4 +20,7 @@ std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options);
 // Names of the instruction sets that this machine can run, best first.
 std::vector<std::string> cpu_isas();
 
+// Why AMX is not among them; empty where it is.
+std::string cpu_amx_problem();
+
 }  // namespace stretto

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -12,10 +13,15 @@
 namespace stretto::cpu {
 
 struct Isa {
-  std::string_view name;  // the flag's spelling: "avx512-vnni", "avx512", "avx2", "sse4", "neon", "scalar"
-  int64_t target = 0;     // HWY_AVX3, ...; 0: the baseline of the build
-  bool vnni = false;      // 8-bit dot products of AVX-512 VNNI beside `target`
+  std::string_view
+      name;            // the flag's spelling: "avx512-amx", "avx512-vnni", "avx512", "avx2", "sse4", "neon", "scalar"
+  int64_t target = 0;  // HWY_AVX3, ...; 0: the baseline of the build
+  bool vnni = false;   // 8-bit dot products of AVX-512 VNNI beside `target`
+  bool amx = false;    // 8-bit tile products of AMX beside both
 };
+
+// Why AMX is not among supported_isas(); empty where it is.
+const std::string& amx_problem();
 
 // What this machine can run, best first; the last one is "scalar".
 std::vector<Isa> supported_isas();

@@ -33,6 +33,9 @@ void set_operand_offsets(std::byte* memory, uint64_t n, uint64_t first, uint64_t
 // stored weights up to kTile, those of packed ones (cpu/packed.h) up to kWideTile.
 inline constexpr int kTile = 4;
 inline constexpr int kWideTile = 24;
+// The kernels of many vectors (cpu/packed.h) take so many: from about 32 on they are faster, and 128 of usual widths
+// stay in the second-level cache.
+inline constexpr uint64_t kLeastMany = 32, kManyVectors = 128;
 
 // Memory that a thread reads in a later op, piece by piece, for a kernel to fetch to the second-level cache meanwhile.
 class Later {

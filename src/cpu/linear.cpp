@@ -139,29 +139,31 @@ bool supports(const NormGateUp& op, const Tables& t) {
 
 namespace {
 
-// Rows of gate and up that are multiplied before their activations are combined: for many vectors few, so that the
-// results stay in the first-level cache.
-constexpr uint64_t kGateRows = 64;
+// Rows of gate and up that are multiplied before their activations are combined: for several vectors few, so that the
+// results stay in the first-level cache, for kernels of many more, so that these read their vectors seldom.
+constexpr uint64_t kGateRows = 64, kManyGateRows = 256;
 
+// Vectors first_vector .. end_vector - 1.
 void gate_up_chunk(const NormGateUp& op, const Machine& m, const Vectors& x, uint64_t first, uint64_t n_rows,
-                   float* gate, uint64_t gate_stride, const std::byte* next) {
+                   uint64_t first_vector, uint64_t end_vector, float* gate, const std::byte* next) {
   const Matrix &w_gate = m.matrix(op.w_gate), &w_up = m.matrix(op.w_up);
   const float *b_gate = m.vector(op.b_gate), *b_up = m.vector(op.b_up);
   const auto out = [&](uint64_t i) { return m.value(op.out) + i * w_up.n_rows + first; };
-  for (uint64_t tile = 0; tile < x.n; tile += kWideTile) {
-    const uint64_t n = std::min<uint64_t>(kWideTile, x.n - tile);
+  uint64_t n = 0;
+  for (uint64_t tile = first_vector; tile < end_vector; tile += n) {
+    n = std::max(w_gate.next_tile(end_vector - tile), w_up.next_tile(end_vector - tile));
     multiply_rows(
         w_gate, first, n_rows, n, {.next = w_up.run_from(first).data},
-        [&](uint64_t i) { return x.at(w_gate, tile + i); }, [&](uint64_t i) { return gate + i * gate_stride; },
+        [&](uint64_t i) { return x.at(w_gate, tile + i); }, [&](uint64_t i) { return gate + i * n_rows; },
         [&](uint64_t i, uint64_t) {
-          if (b_gate != nullptr) m.vec.add(gate + i * gate_stride, b_gate + first, n_rows, gate + i * gate_stride);
+          if (b_gate != nullptr) m.vec.add(gate + i * n_rows, b_gate + first, n_rows, gate + i * n_rows);
         });
     multiply_rows(
         w_up, first, n_rows, n, {.next = next}, [&](uint64_t i) { return x.at(w_up, tile + i); },
         [&](uint64_t i) { return out(tile + i); },
         [&](uint64_t i, uint64_t) {
           if (b_up != nullptr) m.vec.add(out(tile + i), b_up + first, n_rows, out(tile + i));
-          m.vec.gated_act(op.act, gate + i * gate_stride, out(tile + i), n_rows, out(tile + i));
+          m.vec.gated_act(op.act, gate + i * n_rows, out(tile + i), n_rows, out(tile + i));
         });
   }
 }
@@ -225,8 +227,7 @@ void run_single(const NormGateUp& op, const Machine& m, Worker& w, const Vectors
     const uint64_t before = Worker::span(n, run.owner, w.n_threads()).first;
     const uint64_t first = (before + run.begin) * kGroupRows, last = std::min((before + run.end) * kGroupRows, n_rows);
     const bool onward = last == n_rows || (run.end == own && run.owner == w.thread());
-    gate_up_chunk(op, m, x, first, last - first, results, last - first,
-                  onward ? w.next_weights() : w_gate.run_from(last).data);
+    gate_up_chunk(op, m, x, first, last - first, 0, 1, results, onward ? w.next_weights() : w_gate.run_from(last).data);
     return run.end;
   });
 }
@@ -241,7 +242,7 @@ void plan(const NormGateUp& op, Planner& p) {
   p.vector(op.b_gate);
   p.vector(op.b_up);
   plan_vectors(op.x, true, p);
-  const uint64_t n_results = std::max(kWideTile * kGateRows, 2 * round_up(p.tables()[op.out].width, kGroupRows));
+  const uint64_t n_results = std::max(kManyVectors * kManyGateRows, 2 * round_up(p.tables()[op.out].width, kGroupRows));
   p.thread_scratch(own_scratch(p.tables()[op.x].width) + n_results * sizeof(float));
 }
 
@@ -251,11 +252,13 @@ void run(const NormGateUp& op, const Machine& m, Worker& w) {
   const Vectors x = prepare_normed(m, w, op.x, op.norm, op.eps, any_integer);
   auto* const gate = reinterpret_cast<float*>(w.scratch + own_scratch(x.width));
   if (x.n == 1) return run_single(op, m, w, x, gate);
-  const uint64_t chunk =
-      std::min(kGateRows, round_up(rows_per_chunk(w_gate, w_gate.n_rows, x.n, w.n_threads()), kGroupRows));
-  w.share(div_up(w_gate.n_rows, chunk), 1, [&](uint64_t item) {
-    const uint64_t first = item * chunk;
-    gate_up_chunk(op, m, x, first, std::min(chunk, w_gate.n_rows - first), gate, chunk, nullptr);
+  const uint64_t chunk = std::min(w_gate.takes_many(x.n) ? kManyGateRows : kGateRows,
+                                  round_up(rows_per_chunk(w_gate, w_gate.n_rows, x.n, w.n_threads()), kGroupRows));
+  const uint64_t slice = vectors_per_slice(w_gate, x.n), n_slices = div_up(x.n, slice);
+  w.share(div_up(w_gate.n_rows, chunk) * n_slices, 1, [&](uint64_t item) {
+    const uint64_t first = item / n_slices * chunk, vector = item % n_slices * slice;
+    gate_up_chunk(op, m, x, first, std::min(chunk, w_gate.n_rows - first), vector, std::min(x.n, vector + slice), gate,
+                  nullptr);
   });
 }
 

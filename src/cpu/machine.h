@@ -38,14 +38,18 @@ struct Matrix {
   uint64_t n_rows = 0;     // all leading dimensions joined
   uint64_t row_bytes = 0;  // from a row to the next; of packed rows a sixteenth of the way from a group to the next
   TileKernel kernel = nullptr;
-  bool integer = false;   // multiplies operands (cpu/kernels.h), else float32 vectors
-  uint64_t tile = kTile;  // most vectors of one call of the kernel
-  uint64_t row_step = 1;  // rows are taken from multiples of this: kGroupRows where packed (cpu/packed.h)
+  TileKernel many = nullptr;  // for kLeastMany to kManyVectors vectors (cpu/packed.h); may be nullptr
+  bool integer = false;       // multiplies operands (cpu/kernels.h), else float32 vectors
+  uint64_t tile = kTile;      // most vectors of one call of the kernel
+  uint64_t row_step = 1;      // rows are taken from multiples of this: kGroupRows where packed (cpu/packed.h)
 
   struct Run {
     const std::byte* data = nullptr;
     uint64_t n_rows = 0;
   };
+  // Of n vectors, those of the next call of a kernel.
+  uint64_t next_tile(uint64_t n) const { return std::min(n, takes_many(n) ? kManyVectors : tile); }
+  bool takes_many(uint64_t n) const { return many != nullptr && n >= kLeastMany; }
   // The row, a multiple of row_step, and the rows that lie behind it.
   Run run_from(uint64_t row) const {
     if (pieces.empty()) return {data + row * row_bytes, n_rows - row};

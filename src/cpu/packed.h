@@ -36,6 +36,10 @@ inline constexpr uint64_t kGroupRows = 16;
 // counts rows as usual, x[t] is an operand (cpu/kernels.h), n <= kWideTile. A single vector is multiplied with `fetch`.
 TileKernel packed_tile_kernel(DType type, const Isa& isa, Fetch fetch);
 
+// The kernel that multiplies packed weights of `type` with kLeastMany to kManyVectors vectors, to the same bits, or
+// nullptr where there is none. It neither fetches ahead nor stops between groups.
+TileKernel many_tile_kernel(DType type, const Isa& isa);
+
 // Bytes of Tile::later that a kernel fetches beside a group of rows: at least so many.
 constexpr uint64_t later_bytes(uint64_t n_in) { return (n_in + 31) / 32 * 64; }
 

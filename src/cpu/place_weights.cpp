@@ -190,6 +190,7 @@ void CpuExecutable::place_weights(const Planner& planner) {
         packed.data = cursor.take(padded_rows(w) * packed.row_bytes);
       }
       packed.kernel = packed_tile_kernel(w.type, isa_, fetch_of_machine());
+      packed.many = many_tile_kernel(w.type, isa_);
       packed.tile = kWideTile;
       packed.row_step = kGroupRows;
       pack_weight(w, binding, pool_, packed);

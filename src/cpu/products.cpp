@@ -15,31 +15,55 @@ void quantize_vectors(const Machine& m, Worker& w, const float* x, uint64_t n, u
   });
 }
 
+uint64_t vectors_per_slice(const Matrix& matrix, uint64_t n_vectors) {
+  return matrix.takes_many(n_vectors) ? kManyVectors : n_vectors;
+}
+
 uint64_t rows_per_chunk(const Matrix& matrix, uint64_t n_rows, uint64_t n_vectors, int n_threads) {
   // One vector: the last chunk of a thread should not keep the others waiting. Several: the chunk stays in the
   // second-level cache while tiles of vectors pass, and long runs of rows make few calls.
-  const uint64_t chunk_bytes = n_vectors == 1 ? 24 << 10 : 128 << 10;
-  const uint64_t step = std::max<uint64_t>(4, matrix.row_step);
+  // A kernel of many vectors reads all of them once per chunk, which should be seldom.
+  const bool many = matrix.takes_many(n_vectors);
+  const uint64_t chunk_bytes = many ? 512 << 10 : n_vectors == 1 ? 24 << 10 : 128 << 10;
+  const uint64_t n_slices = div_up(n_vectors, vectors_per_slice(matrix, n_vectors));
+  const uint64_t step = many ? 4 * kGroupRows : std::max<uint64_t>(4, matrix.row_step);
   const uint64_t by_size = chunk_bytes / row_bytes(matrix.type, matrix.n_in) / step * step;
-  const uint64_t by_threads = div_up(n_rows, 8 * static_cast<uint64_t>(n_threads)) / step * step;
+  const uint64_t by_threads = n_slices * n_rows / (8 * static_cast<uint64_t>(n_threads)) / step * step;
   return std::max(step, std::min(by_size, by_threads));
 }
 
 namespace {
 
+// Neighbouring vectors.
+struct Slice {
+  uint64_t first = 0;
+  uint64_t n = 1;
+};
+
 // Returns how many rows it has done.
 uint64_t run_chunk(const Machine& m, const Vectors& x, const Product& p, uint64_t first, uint64_t n_rows,
-                   const Onward& onward) {
+                   const Slice& slice, const Onward& onward) {
   const uint64_t width = p.matrix->n_rows;
+  const auto at = [&](uint64_t i) { return (slice.first + i) * width + first; };
   return multiply_rows(
-      *p.matrix, first, n_rows, x.n, onward, [&](uint64_t i) { return x.at(*p.matrix, i); },
-      [&](uint64_t i) { return p.out + i * width + first; },
+      *p.matrix, first, n_rows, slice.n, onward, [&](uint64_t i) { return x.at(*p.matrix, slice.first + i); },
+      [&](uint64_t i) { return p.out + at(i); },
       [&](uint64_t i, uint64_t n_done) {
-        float* out = p.out + i * width + first;
+        float* out = p.out + at(i);
         if (p.bias != nullptr) m.vec.add(out, p.bias + first, n_done, out);
-        if (p.residual != nullptr) m.vec.add(p.residual + i * width + first, out, n_done, out);
+        if (p.residual != nullptr) m.vec.add(p.residual + at(i), out, n_done, out);
       });
 }
+
+// How the products of several vectors with a matrix are cut into items: chunks of rows, and of each slices of vectors.
+struct Cut {
+  uint64_t rows, vectors, n_slices, n_items;
+  Cut(const Matrix& matrix, uint64_t n_vectors, int n_threads)
+      : rows(rows_per_chunk(matrix, matrix.n_rows, n_vectors, n_threads)),
+        vectors(vectors_per_slice(matrix, n_vectors)),
+        n_slices(div_up(n_vectors, vectors)),
+        n_items(div_up(matrix.n_rows, rows) * n_slices) {}
+};
 
 // A single vector is multiplied in units of this many rows, for all matrices of an op alike.
 uint64_t unit_rows(const Matrix& matrix) { return std::max<uint64_t>(4, matrix.row_step); }
@@ -68,7 +92,7 @@ uint64_t run_units(const Machine& m, const Worker& w, const Vectors& x, std::spa
       }
       const uint64_t first = (begin + from - before) * unit;
       const uint64_t n_rows = std::min((begin + to - before) * unit, rows) - first;
-      if (const uint64_t done = run_chunk(m, x, products[i], first, n_rows, onward); done < n_rows)
+      if (const uint64_t done = run_chunk(m, x, products[i], first, n_rows, {}, onward); done < n_rows)
         return from + done / unit;
     }
     before += end - begin;
@@ -96,21 +120,18 @@ void run_single(const Machine& m, Worker& w, const Vectors& x, std::span<const P
 void run_products(const Machine& m, Worker& w, const Vectors& x, const Product* products, int n_products) {
   if (x.n == 1) return run_single(m, w, x, {products, static_cast<size_t>(n_products)});
   uint64_t total = 0;
-  for (int i = 0; i < n_products; ++i) {
-    const Matrix& matrix = *products[i].matrix;
-    total += div_up(matrix.n_rows, rows_per_chunk(matrix, matrix.n_rows, x.n, w.n_threads()));
-  }
+  for (int i = 0; i < n_products; ++i) total += Cut(*products[i].matrix, x.n, w.n_threads()).n_items;
   w.share(total, 1, [&](uint64_t item) {
     for (int i = 0; i < n_products; ++i) {
       const Matrix& matrix = *products[i].matrix;
-      const uint64_t chunk = rows_per_chunk(matrix, matrix.n_rows, x.n, w.n_threads());
-      const uint64_t n_chunks = div_up(matrix.n_rows, chunk);
-      if (item < n_chunks) {
-        const uint64_t first = item * chunk;
-        run_chunk(m, x, products[i], first, std::min(chunk, matrix.n_rows - first), {});
+      const Cut cut(matrix, x.n, w.n_threads());
+      if (item < cut.n_items) {
+        const uint64_t first = item / cut.n_slices * cut.rows, vector = item % cut.n_slices * cut.vectors;
+        run_chunk(m, x, products[i], first, std::min(cut.rows, matrix.n_rows - first),
+                  {vector, std::min(cut.vectors, x.n - vector)}, {});
         return;
       }
-      item -= n_chunks;
+      item -= cut.n_items;
     }
   });
 }

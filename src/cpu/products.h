@@ -29,6 +29,9 @@ inline uint64_t quantized_bytes(uint64_t n, uint64_t width) {
 // Quantises x [n, width] into `memory`; every thread calls it, then syncs.
 void quantize_vectors(const Machine& m, Worker& w, const float* x, uint64_t n, uint64_t width, std::byte* memory);
 
+// Vectors that a thread takes at a time: all, or as many as stay in its caches while the rows pass.
+uint64_t vectors_per_slice(const Matrix& matrix, uint64_t n_vectors);
+
 // Rows of a weight that a thread takes at a time, to multiply them with n_vectors vectors.
 uint64_t rows_per_chunk(const Matrix& matrix, uint64_t n_rows, uint64_t n_vectors, int n_threads);
 
@@ -53,12 +56,13 @@ uint64_t multiply_rows(const Matrix& matrix, uint64_t first_row, uint64_t n_rows
   Tile tile{.row_bytes = matrix.row_bytes, .n_in = matrix.n_in, .later = onward.later, .interrupt = onward.interrupt};
   uint64_t n_done = 0;
   tile.n_done = &n_done;
-  const std::byte* x[kWideTile];
-  float* out[kWideTile];
+  const std::byte* x[kManyVectors];
+  float* out[kManyVectors];
   tile.x = x;
   tile.out = out;
-  for (uint64_t i = 0; i < n; i += matrix.tile) {
-    tile.n = static_cast<int>(std::min(matrix.tile, n - i));
+  for (uint64_t i = 0; i < n; i += static_cast<uint64_t>(tile.n)) {
+    const TileKernel kernel = matrix.takes_many(n - i) ? matrix.many : matrix.kernel;
+    tile.n = static_cast<int>(matrix.next_tile(n - i));
     for (uint64_t row = 0; row < n_rows; row += tile.n_rows) {
       const Matrix::Run run = matrix.run_from(first_row + row);
       tile.rows = run.data;
@@ -70,7 +74,7 @@ uint64_t multiply_rows(const Matrix& matrix, uint64_t first_row, uint64_t n_rows
         out[t] = out_at(i + static_cast<uint64_t>(t)) + row;
       }
       n_done = tile.n_rows;
-      matrix.kernel(tile);
+      kernel(tile);
       if (n_done < tile.n_rows) n_rows = row + n_done;
     }
     for (int t = 0; t < tile.n; ++t) finish(i + static_cast<uint64_t>(t), n_rows);

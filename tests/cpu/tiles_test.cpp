@@ -1,10 +1,13 @@
 // The tile kernels of every weight encoding and instruction set against the scalar definition on the same operands.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
+#include <numeric>
 
 #include "base/checked.h"
+#include "base/error.h"
 #include "cpu/kernels.h"
 #include "cpu/packed.h"
 #include "formats/formats.h"
@@ -22,21 +25,22 @@ struct Operands {
   std::vector<std::byte> quantized;
   std::byte* aligned = nullptr;
 
-  Operands(DType type, uint64_t n_in, uint64_t n_rows, float spread) : type(type), n_in(n_in), n_rows(n_rows) {
+  Operands(DType type, uint64_t n_in, uint64_t n_rows, float spread, uint64_t n_vectors = kWideTile)
+      : type(type), n_in(n_in), n_rows(n_rows) {
     std::mt19937 rng(static_cast<uint32_t>(n_in * 31 + n_rows));
     rows = test::random_bytes(type, n_rows, n_in, rng);
     rows.insert(rows.begin(), std::byte{0});
     std::normal_distribution<float> normal(0.3F, spread);
-    x.assign(kWideTile, std::vector<float>(n_in));
+    x.assign(n_vectors, std::vector<float>(n_in));
     for (auto& v : x)
       for (float& f : v) f = normal(rng);
     if (!has_integer_dot(type)) return;
-    quantized.resize(kWideTile * operand_bytes(n_in) + 64);
+    quantized.resize(n_vectors * operand_bytes(n_in) + 64);
     aligned = quantized.data() + (64 - reinterpret_cast<uintptr_t>(quantized.data()) % 64) % 64;
     quantize_all();
   }
   void quantize_all() {
-    for (uint64_t t = 0; t < kWideTile; ++t) {
+    for (uint64_t t = 0; t < x.size(); ++t) {
       std::byte* const memory = aligned + t * operand_bytes(n_in);
       quantize_activation(x[t].data(), activation_row(memory, n_in));
       set_operand_offsets(memory, n_in, 0, n_in / kActivationBlock);
@@ -190,6 +194,70 @@ TEST_P(Tiles, PackedRowsEqualTheScalarDotOfTheSameOperands) {
   EXPECT_EQ(n_kernels, has_avx2 ? 8 : 0);
 }
 
+// Vectors order[0], order[1], ... of `o`.
+std::vector<std::vector<float>> run_in_order(const Operands& o, const std::byte* rows, TileKernel kernel,
+                                             const std::vector<uint64_t>& order) {
+  std::vector<std::vector<float>> out(order.size(), std::vector<float>(o.n_rows + 1, -7.0F));
+  std::vector<const std::byte*> x;
+  std::vector<float*> results;
+  for (size_t i = 0; i < order.size(); ++i) {
+    x.push_back(o.vector(order[i]));
+    results.push_back(out[i].data());
+  }
+  kernel({.rows = rows,
+          .row_bytes = row_bytes(o.type, o.n_in),
+          .n_rows = o.n_rows,
+          .n_in = o.n_in,
+          .x = x.data(),
+          .out = results.data(),
+          .n = static_cast<int>(order.size())});
+  return out;
+}
+
+// The bits of a vector do not depend on how many share its step: those of many in one call are those of each alone.
+void expect_many_like_single(const Operands& o, TileKernel many, TileKernel few) {
+  const std::vector<std::byte> packed = pack(o);
+  std::vector<std::vector<float>> single;
+  for (uint64_t t = 0; t < o.x.size(); ++t) single.push_back(run_in_order(o, packed.data(), few, {t})[0]);
+  for (const uint64_t n : {kLeastMany, kLeastMany + 1, uint64_t{47}, uint64_t{48}, o.x.size()}) {
+    if (n > o.x.size()) continue;
+    std::vector<uint64_t> order(n);
+    std::iota(order.begin(), order.end(), uint64_t{0});
+    for (const bool scattered : {false, true}) {
+      if (scattered) std::shuffle(order.begin(), order.end(), std::mt19937(static_cast<uint32_t>(n)));
+      const auto got = run_in_order(o, packed.data(), many, order);
+      for (uint64_t i = 0; i < n; ++i)
+        EXPECT_EQ(got[i], single[order[i]]) << name(o.type) << ' ' << o.n_in << " vector " << i << " of " << n;
+    }
+  }
+}
+
+TEST_P(Tiles, KernelsOfManyVectorsGiveTheBitsOfOne) {
+  int n_kernels = 0;
+  for (const DType type : kPackedTypes) {
+    const TileKernel many = many_tile_kernel(type, GetParam());
+    if (many == nullptr) continue;
+    ++n_kernels;
+    const TileKernel few = packed_tile_kernel(type, GetParam(), Fetch::kAscending);
+    for (const uint64_t blocks : {1, 3, 11})
+      for (const uint64_t n_rows : {5, 16, 35, 64, 80, 144})
+        expect_many_like_single(Operands(type, info(type).block_elements * blocks, n_rows, blocks == 3 ? 40.0F : 1.0F,
+                                         n_rows == 16 ? kManyVectors : 50),
+                                many, few);
+  }
+  EXPECT_EQ(n_kernels, GetParam().amx ? 3 : 0);
+}
+
+TEST(Isa, AmxIsListedOrSaysWhyNot) {
+  const std::vector<Isa> isas = supported_isas();
+  const bool listed = std::ranges::any_of(isas, [](const Isa& isa) { return isa.amx; });
+  EXPECT_EQ(listed, amx_problem().empty()) << amx_problem();
+  EXPECT_EQ(choose_isa("").name, isas.front().name);
+  if (!listed) {
+    EXPECT_THROW(choose_isa("avx512-amx"), Error);
+  }
+}
+
 TEST_P(Tiles, KernelsOfPackedRowsStopBetweenGroupsWhenAsked) {
   const TileKernel kernel = packed_tile_kernel(DType::kQ4_K, GetParam(), Fetch::kPagesInTurn);
   if (kernel == nullptr) GTEST_SKIP() << "no packed rows";
@@ -221,7 +289,7 @@ TEST_P(Tiles, ExtremeCodesDoNotSaturate) {
     const auto type = static_cast<DType>(i);
     if (!has_integer_dot(type)) continue;
     for (const int byte : {0x00, 0x80, 0xff}) {
-      Operands o(type, 512, 16, 1.0F);
+      Operands o(type, 512, 16, 1.0F, kLeastMany);
       visit_format(type, [&](auto format) {
         using F = decltype(format);
         for (uint64_t b = 0; b < o.n_rows * 512 / F::kBlockElements; ++b) {
@@ -236,12 +304,15 @@ TEST_P(Tiles, ExtremeCodesDoNotSaturate) {
           if constexpr (requires { block.scales; }) std::memcpy(&block.scales, &bytes.scales, sizeof block.scales);
         }
       });
-      for (uint64_t t = 0; t < kWideTile; ++t)
+      for (uint64_t t = 0; t < o.x.size(); ++t)
         for (float& f : o.x[t]) f = t % 2 == 0 ? 127.0F : -127.0F;
       o.quantize_all();
       for (const Fetch fetch : kFetches)
         if (const TileKernel packed = packed_tile_kernel(type, GetParam(), fetch); packed != nullptr)
           expect_packed_results(o, packed);
+      const TileKernel few = packed_tile_kernel(type, GetParam(), Fetch::kAscending);
+      if (const TileKernel many = many_tile_kernel(type, GetParam()); many != nullptr)
+        expect_many_like_single(o, many, few);
       const auto out = run(o, tile_kernel(type, GetParam()), kTile);
       for (uint64_t t = 0; t < kTile; ++t) {
         const Expected e = expected(o, 1, t);
