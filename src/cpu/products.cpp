@@ -16,7 +16,7 @@ void quantize_vectors(const Machine& m, Worker& w, const float* x, uint64_t n, u
 }
 
 uint64_t vectors_per_slice(const Matrix& matrix, uint64_t n_vectors) {
-  return matrix.takes_many(n_vectors) ? kManyVectors : n_vectors;
+  return matrix.takes_many(n_vectors) ? kManyVectors : std::max<uint64_t>(1, n_vectors);  // a step may have none
 }
 
 uint64_t rows_per_chunk(const Matrix& matrix, uint64_t n_rows, uint64_t n_vectors, int n_threads) {
