@@ -83,29 +83,26 @@ struct alignas(64) Slab {
 };
 
 HWY_INLINE Ints load(const void* p) { return _mm512_loadu_si512(p); }
-HWY_INLINE Ints bytes_of(char v) { return _mm512_set1_epi8(v); }
+HWY_INLINE Ints set_bytes(char v) { return _mm512_set1_epi8(v); }
 HWY_INLINE void store_step(Slab& slab, uint64_t step, Ints codes) { _mm512_store_si512(slab.codes + 64 * step, codes); }
 HWY_INLINE void store_floats(float* p, Floats v) { _mm512_storeu_ps(p, v); }
 HWY_INLINE Floats halves(const uint8_t* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
 template <int n>
-HWY_INLINE Ints down(Ints v) {
+HWY_INLINE Ints shift_right(Ints v) {
   return _mm512_srli_epi16(v, n);
 }
-HWY_INLINE Ints both(Ints a, Ints b) { return _mm512_and_si512(a, b); }
+HWY_INLINE Ints and_ints(Ints a, Ints b) { return _mm512_and_si512(a, b); }
 // a | (b & mask)
 HWY_INLINE Ints or_masked(Ints a, Ints b, Ints mask) { return _mm512_ternarylogic_epi32(a, b, mask, 0xf8); }
-// What three vectors hold in the upper two bits of their bytes.
-HWY_INLINE Ints fourth_of_three(Ints a, Ints b, Ints c) {
-  const Ints low = or_masked(both(down<6>(a), bytes_of(0x03)), down<4>(b), bytes_of(0x0c));
-  return or_masked(low, down<2>(c), bytes_of(0x30));
-}
+
+#include "cpu/packed_codes.inc"
 
 HWY_INLINE void unpack(Q8_0, const uint8_t* p, uint64_t n_blocks, Slab& slab) {
   for (uint64_t b = 0; b < n_blocks; ++b, p += kGroupRows * Q8_0::kBlockBytes) {
     for (uint64_t k = 0; k < 8; ++k)
-      store_step(slab, 8 * b + k, _mm512_xor_si512(load(p + 64 * k), bytes_of(static_cast<char>(0x80))));
+      store_step(slab, 8 * b + k, _mm512_xor_si512(load(p + 64 * k), set_bytes(static_cast<char>(0x80))));
     store_floats(slab.scales[b], halves(p + 512));
   }
 }
@@ -113,17 +110,17 @@ HWY_INLINE void unpack(Q8_0, const uint8_t* p, uint64_t n_blocks, Slab& slab) {
 // Values 4 i + k of the rows are byte k of the lanes of V[i].
 HWY_INLINE void unpack_6bit(Ints v, float (*out)[kGroupRows]) {
   const Ints low = _mm512_set1_epi32(0xff);
-  store_floats(out[0], _mm512_cvtepi32_ps(both(v, low)));
-  store_floats(out[1], _mm512_cvtepi32_ps(both(_mm512_srli_epi32(v, 8), low)));
-  store_floats(out[2], _mm512_cvtepi32_ps(both(_mm512_srli_epi32(v, 16), low)));
+  store_floats(out[0], _mm512_cvtepi32_ps(and_ints(v, low)));
+  store_floats(out[1], _mm512_cvtepi32_ps(and_ints(_mm512_srli_epi32(v, 8), low)));
+  store_floats(out[2], _mm512_cvtepi32_ps(and_ints(_mm512_srli_epi32(v, 16), low)));
   store_floats(out[3], _mm512_cvtepi32_ps(_mm512_srli_epi32(v, 24)));
 }
 
 HWY_INLINE void unpack_with_minimums(const uint8_t* p, Slab& slab) {
-  const Ints a = load(p), b = load(p + 64), c = load(p + 128), low = bytes_of(0x3f);
-  unpack_6bit(both(a, low), slab.scales);
-  unpack_6bit(both(b, low), slab.scales + 4);
-  unpack_6bit(both(c, low), slab.minimums);
+  const Ints a = load(p), b = load(p + 64), c = load(p + 128), low = set_bytes(0x3f);
+  unpack_6bit(and_ints(a, low), slab.scales);
+  unpack_6bit(and_ints(b, low), slab.scales + 4);
+  unpack_6bit(and_ints(c, low), slab.minimums);
   unpack_6bit(fourth_of_three(a, b, c), slab.minimums + 4);
   store_floats(slab.d, halves(p + 192));
   store_floats(slab.dmin, halves(p + 224));
@@ -133,24 +130,21 @@ HWY_INLINE void unpack(Q4_K, const uint8_t* p, uint64_t, Slab& slab) {
   unpack_with_minimums(p, slab);
   for (uint64_t i = 0; i < 32; ++i) {
     const Ints v = load(p + 256 + 64 * i);
-    store_step(slab, 2 * i, both(v, bytes_of(0x0f)));
-    store_step(slab, 2 * i + 1, both(down<4>(v), bytes_of(0x0f)));
+    store_step(slab, 2 * i, and_ints(v, set_bytes(0x0f)));
+    store_step(slab, 2 * i + 1, and_ints(shift_right<4>(v), set_bytes(0x0f)));
   }
 }
 
 HWY_INLINE void unpack(Q5_K, const uint8_t* p, uint64_t, Slab& slab) {
   unpack_with_minimums(p, slab);
-  const Ints low = bytes_of(0x1f), three = bytes_of(0x07), two = bytes_of(0x18);
   for (uint64_t b = 0; b < kBlocks; ++b) {
-    Ints v[5];
+    Ints v[5], last[3];
     for (uint64_t i = 0; i < 5; ++i) {
       v[i] = load(p + 256 + 320 * b + 64 * i);
-      store_step(slab, 8 * b + i, both(v[i], low));
+      store_step(slab, 8 * b + i, own_of_five(v[i]));
     }
-    store_step(slab, 8 * b + 5, or_masked(both(down<5>(v[0]), three), down<3>(v[1]), two));
-    store_step(slab, 8 * b + 6, or_masked(both(down<5>(v[2]), three), down<3>(v[3]), two));
-    const Ints seventh = or_masked(both(down<5>(v[4]), three), down<2>(v[1]), bytes_of(0x08));
-    store_step(slab, 8 * b + 7, or_masked(seventh, down<1>(v[3]), bytes_of(0x10)));
+    last_of_five(v, last);
+    for (uint64_t i = 0; i < 3; ++i) store_step(slab, 8 * b + 5 + i, last[i]);
   }
 }
 

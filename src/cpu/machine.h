@@ -177,10 +177,6 @@ class Worker {
   }
   // Reads some of the running op's weights ahead: memory would else stand still while a vector is prepared.
   void read_ahead() { read_some(unread_now_); }
-  // The same of the next op that multiplies.
-  void read_next() {
-    if (shared_.fetch == Fetch::kPagesInTurn) read_some(unread_);
-  }
 
   int thread() const { return thread_; }
   int n_threads() const { return n_threads_; }
@@ -307,8 +303,8 @@ class Worker {
     other.state.store(Request::kNone, std::memory_order_release);
     return given;
   }
-  // Loads, not prefetches: the core drops those beyond the misses that it can have under way. Sixteen lines at a time:
-  // eight made a layer 2 % longer, 32 are no better.
+  // Ascending by loads, not prefetches: the core drops those beyond the misses that it can have under way. Sixteen
+  // lines at a time: eight made a layer 2 % longer, 32 are no better.
   void read_some() { read_some(unread_); }
   void read_some(std::span<const std::byte>& from) const {
     constexpr uint64_t kBytes = 1024;

@@ -108,6 +108,7 @@ struct Wide {
 };
 HWY_INLINE Ints start_wide(const int32_t* offset) { return set_one(offset); }
 
+#include "cpu/packed_codes.inc"
 #include "cpu/packed_fetch.inc"
 #include "cpu/packed_tiles.inc"
 
@@ -251,6 +252,7 @@ struct Wide {
 };
 HWY_INLINE Ints start_wide(const int32_t*) { return zero_ints(); }
 
+#include "cpu/packed_codes.inc"
 #include "cpu/packed_fetch.inc"
 #include "cpu/packed_tiles.inc"
 

@@ -22,7 +22,7 @@ constexpr uint64_t kSweepBytes = 1ULL << 30, kPartAlign = 2 * kLineBytes;
 #define STRETTO_SWEEP_CLONES
 #endif
 
-typedef uint64_t Line __attribute__((vector_size(kLineBytes)));
+using Line [[gnu::vector_size(kLineBytes)]] = uint64_t;
 
 STRETTO_SWEEP_CLONES uint64_t sum_ascending(const std::byte* data, uint64_t bytes) {
   Line sums[2] = {};
