@@ -2,10 +2,12 @@
 // a flag that nobody knows.
 #pragma once
 
-#include <CLI/CLI.hpp>
-
 #include <string>
 #include <vector>
+
+namespace CLI {
+class App;
+}  // namespace CLI
 
 namespace stretto::app {
 

@@ -236,45 +236,45 @@ void run_suite(const BenchFlags& f) {
   run_swap_suite(f.common, swap);
 }
 
-void add_suite_flags(CLI::App& c, BenchFlags& f) {
-  c.add_option("--suite", f.suite,
-               "swap-ffn: baseline and hybrid, unfused to persistent; MODEL: several with commas, a folder, or none "
-               "for random weights");
-  c.add_option("--suite-shape", f.swap.shape, "of random weights: full or small");
-  c.add_option("--suite-tokens", f.swap.tokens, "the prompt of a suite as ids, or @FILE");
-  c.add_option("--suite-text", f.swap.text, "the prompt of a suite as a text file");
-  c.add_option("--suite-seconds", f.swap.row_seconds,
-               "of measuring a row of a suite; where they are too few, a row measures less and says so");
-  c.add_option("--peak-tflops", f.swap.peak_tflops, "ceiling of a suite's compute column");
+void add_suite_flags(const Flags& c, BenchFlags& f) {
+  c.add("--suite", f.suite,
+        "swap-ffn: baseline and hybrid, unfused to persistent; MODEL: several with commas, a folder, or none "
+        "for random weights");
+  c.add("--suite-shape", f.swap.shape, "of random weights: full or small");
+  c.add("--suite-tokens", f.swap.tokens, "the prompt of a suite as ids, or @FILE");
+  c.add("--suite-text", f.swap.text, "the prompt of a suite as a text file");
+  c.add("--suite-seconds", f.swap.row_seconds,
+        "of measuring a row of a suite; where they are too few, a row measures less and says so");
+  c.add("--peak-tflops", f.swap.peak_tflops, "ceiling of a suite's compute column");
 }
 
 }  // namespace
 
-void add_bench(CLI::App& app, int& exit_code) {
+void add_bench(const Flags& app, int& exit_code) {
   auto f = std::make_shared<BenchFlags>();
-  CLI::App* c = app.add_subcommand("bench", "speed of prompt processing and generation, as llama-bench measures it");
-  c->add_option("model,-m,--model", f->common.model, "a GGUF file, a Hugging Face directory or a hub name");
-  c->add_flag("--lenient", f->common.lenient, "unknown metadata and unused tensors are warnings, not errors");
-  c->add_flag("-q,--quiet", f->common.quiet, "no remarks on stderr (errors still appear)");
-  add_device_flags(*c, f->common);
-  c->add_option("-p,--n-prompt", f->prompt, "prompt lengths: 512, 128,512 or 128-1024*2")->delimiter(',');
-  c->add_option("-n,--n-gen", f->generate, "tokens to generate: 128, 32,128")->delimiter(',');
-  c->add_option("--pg", f->both, "PROMPT,GENERATED measured together (repeatable)");
-  c->add_option("-d,--n-depth", f->depth, "tokens already in the context: 0,4096")->delimiter(',');
-  c->add_option("-r,--repetitions", f->repetitions, "repetitions of each test")->check(CLI::Range(1, 10000));
-  c->add_flag("--no-warmup", f->no_warmup, "count the first run too");
-  c->add_flag("--sweep", f->sweep,
-              "measure the memory's read bandwidth before and after each repetition, show each row's share");
-  c->add_flag("--limits", f->limits, "no model: measure what the device can do at best (md or json)");
-  c->add_flag("--no-watch", f->no_watch, "do not sample clocks, power and temperature meanwhile");
-  c->add_flag("--e2e", f->e2e, "also with sampling and detokenising");
-  c->add_option("-o,--output", f->output, "md, csv, json or jsonl on stdout");
-  c->add_option("--oe,--output-err", f->output_err, "a second format, on stderr");
-  c->add_option("--compare", f->compare_files, "two JSON results: BEFORE AFTER; exit 1 if slower, 2 if not comparable")
-      ->expected(2);
-  c->add_option("--tolerance", f->tolerance, "slow-down that --compare accepts");
-  add_suite_flags(*c, *f);
-  c->callback([f, &exit_code] {
+  const Flags c = app.command("bench", "speed of prompt processing and generation, as llama-bench measures it");
+  c.add("model,-m,--model", f->common.model, "a GGUF file, a Hugging Face directory or a hub name");
+  c.add("--lenient", f->common.lenient, "unknown metadata and unused tensors are warnings, not errors");
+  c.add("-q,--quiet", f->common.quiet, "no remarks on stderr (errors still appear)");
+  add_device_flags(c, f->common);
+  c.add("-p,--n-prompt", f->prompt, "prompt lengths: 512, 128,512 or 128-1024*2").separated_by(',');
+  c.add("-n,--n-gen", f->generate, "tokens to generate: 128, 32,128").separated_by(',');
+  c.add("--pg", f->both, "PROMPT,GENERATED measured together (repeatable)");
+  c.add("-d,--n-depth", f->depth, "tokens already in the context: 0,4096").separated_by(',');
+  c.add("-r,--repetitions", f->repetitions, "repetitions of each test").between(1, 10000);
+  c.add("--no-warmup", f->no_warmup, "count the first run too");
+  c.add("--sweep", f->sweep,
+        "measure the memory's read bandwidth before and after each repetition, show each row's share");
+  c.add("--limits", f->limits, "no model: measure what the device can do at best (md or json)");
+  c.add("--no-watch", f->no_watch, "do not sample clocks, power and temperature meanwhile");
+  c.add("--e2e", f->e2e, "also with sampling and detokenising");
+  c.add("-o,--output", f->output, "md, csv, json or jsonl on stdout");
+  c.add("--oe,--output-err", f->output_err, "a second format, on stderr");
+  c.add("--compare", f->compare_files, "two JSON results: BEFORE AFTER; exit 1 if slower, 2 if not comparable")
+      .takes(2);
+  c.add("--tolerance", f->tolerance, "slow-down that --compare accepts");
+  add_suite_flags(c, *f);
+  c.run([f, &exit_code] {
     set_quiet(f->common.quiet);
     if (f->compare_files.size() == 2) {
       JsonOptions options;

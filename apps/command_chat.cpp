@@ -174,20 +174,20 @@ int run_chat(ChatFlags& f) {
 
 }  // namespace
 
-void add_chat(CLI::App& app, int& exit_code) {
+void add_chat(const Flags& app, int& exit_code) {
   auto f = std::make_shared<ChatFlags>();
-  CLI::App* c = app.add_subcommand("chat", "talk with a model");
-  add_model_flags(*c, f->common);
-  add_device_flags(*c, f->common);
-  c->add_option("-p,--prompt", f->first, "the first message");
-  c->add_option("--system,--system-prompt", f->system, "system message");
-  c->add_option("-n,--predict,--n-predict", f->n_predict, "most tokens of one answer; -1 = until the model stops");
-  add_tokenizer_flags(*c, f->common);
-  c->add_flag("--single-turn", f->single_turn, "leave after one answer");
-  f->sampling.add_to(*c);
-  c->add_option("--stop,-r,--reverse-prompt", f->stops, "end an answer at this text (repeatable)");
-  c->add_flag("--ignore-eos", f->ignore_eos, "go on after an end-of-generation token");
-  c->callback([f, &exit_code] {
+  const Flags c = app.command("chat", "talk with a model");
+  add_model_flags(c, f->common);
+  add_device_flags(c, f->common);
+  c.add("-p,--prompt", f->first, "the first message");
+  c.add("--system,--system-prompt", f->system, "system message");
+  c.add("-n,--predict,--n-predict", f->n_predict, "most tokens of one answer; -1 = until the model stops");
+  add_tokenizer_flags(c, f->common);
+  c.add("--single-turn", f->single_turn, "leave after one answer");
+  f->sampling.add_to(c);
+  c.add("--stop,-r,--reverse-prompt", f->stops, "end an answer at this text (repeatable)");
+  c.add("--ignore-eos", f->ignore_eos, "go on after an end-of-generation token");
+  c.run([f, &exit_code] {
     set_quiet(f->common.quiet);
     exit_code = run_chat(*f);
   });

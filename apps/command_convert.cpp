@@ -55,16 +55,16 @@ void run_convert(const ConvertOptions& o) {
 
 }  // namespace
 
-void add_convert(CLI::App& app, int&) {
+void add_convert(const Flags& app, int&) {
   auto o = std::make_shared<ConvertOptions>();
-  CLI::App* c = app.add_subcommand("convert", "a swap-FFN checkpoint (.pt, or a folder) to a GGUF file");
-  c->add_option("model,-m,--model", o->from, "a .pt file of torch.save, or a folder with config.json")->required();
-  c->add_option("-o,--output", o->to, "the GGUF file to write")->required();
-  c->add_option("--type", o->type, "encoding of the matrices: f32, f16, bf16, q8_0, q5_0, q4_0 (default: as they are)");
-  c->add_option("--vocabulary", o->vocabulary, "a GGUF file whose tokenizer is taken along");
-  c->add_flag("--skip-storage-crc", o->skip_storage_crc, ".pt: for writers that leave the storages' checksums out");
-  c->add_flag("-q,--quiet", o->quiet, "no remarks on stderr (errors still appear)");
-  c->callback([o] {
+  const Flags c = app.command("convert", "a swap-FFN checkpoint (.pt, or a folder) to a GGUF file");
+  c.add("model,-m,--model", o->from, "a .pt file of torch.save, or a folder with config.json").required();
+  c.add("-o,--output", o->to, "the GGUF file to write").required();
+  c.add("--type", o->type, "encoding of the matrices: f32, f16, bf16, q8_0, q5_0, q4_0 (default: as they are)");
+  c.add("--vocabulary", o->vocabulary, "a GGUF file whose tokenizer is taken along");
+  c.add("--skip-storage-crc", o->skip_storage_crc, ".pt: for writers that leave the storages' checksums out");
+  c.add("-q,--quiet", o->quiet, "no remarks on stderr (errors still appear)");
+  c.run([o] {
     set_quiet(o->quiet);
     run_convert(*o);
   });

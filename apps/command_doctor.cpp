@@ -55,11 +55,11 @@ Finding bandwidth_finding() {
 
 }  // namespace
 
-void add_doctor(CLI::App& app, int&) {
+void add_doctor(const Flags& app, int&) {
   auto json = std::make_shared<bool>(false);
-  CLI::App* c = app.add_subcommand("doctor", "what this machine offers, and why a device is unusable");
-  c->add_flag("--json", *json, "the findings as JSON on stdout");
-  c->callback([json] {
+  const Flags c = app.command("doctor", "what this machine offers, and why a device is unusable");
+  c.add("--json", *json, "the findings as JSON on stdout");
+  c.run([json] {
     const std::vector<Finding> findings = {cpu_finding(), memory_finding(), bandwidth_finding(), cuda_finding(),
                                            hub_finding()};
     Json list = Json::array();

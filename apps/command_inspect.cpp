@@ -59,12 +59,12 @@ void print_text(const Checkpoint& c) {
 
 }  // namespace
 
-void add_inspect(CLI::App& app, int&) {
+void add_inspect(const Flags& app, int&) {
   auto o = std::make_shared<InspectOptions>();
-  CLI::App* c = app.add_subcommand("inspect", "metadata and tensors of a checkpoint");
-  add_model_flags(*c, o->common);
-  c->add_flag("--json", o->json, "everything as JSON on stdout");
-  c->callback([o] {
+  const Flags c = app.command("inspect", "metadata and tensors of a checkpoint");
+  add_model_flags(c, o->common);
+  c.add("--json", o->json, "everything as JSON on stdout");
+  c.run([o] {
     set_quiet(o->common.quiet);
     const auto checkpoint = open_checkpoint(o->common.model);
     o->json ? print_json(*checkpoint) : print_text(*checkpoint);

@@ -74,18 +74,18 @@ void run_logits(const LogitsOptions& o) {
 
 }  // namespace
 
-void add_logits(CLI::App& app, int&) {
+void add_logits(const Flags& app, int&) {
   auto o = std::make_shared<LogitsOptions>();
-  CLI::App* c = app.add_subcommand("logits", "write the logits of every position to a safetensors file");
-  add_model_flags(*c, o->common);
+  const Flags c = app.command("logits", "write the logits of every position to a safetensors file");
+  add_model_flags(c, o->common);
   o->common.device.decode = "graph";  // the same bits every time
-  add_device_flags(*c, o->common);
-  c->add_option("--tokens", o->tokens, "ids 1,2,3 or @FILE (safetensors with `tokens`, or text)")->required();
-  c->add_option("-o,--output", o->output, "the safetensors file to write")->required();
-  c->add_option("--chunk", o->chunk, "tokens per step; 1 = token by token")->check(CLI::Range(1, 1 << 20));
-  c->add_flag("--swap-trace", o->swap_trace,
-              "a swap-FFN hybrid's decisions, their margins and the stream map, in place of logits");
-  c->callback([o] {
+  add_device_flags(c, o->common);
+  c.add("--tokens", o->tokens, "ids 1,2,3 or @FILE (safetensors with `tokens`, or text)").required();
+  c.add("-o,--output", o->output, "the safetensors file to write").required();
+  c.add("--chunk", o->chunk, "tokens per step; 1 = token by token").between(1, 1 << 20);
+  c.add("--swap-trace", o->swap_trace,
+        "a swap-FFN hybrid's decisions, their margins and the stream map, in place of logits");
+  c.run([o] {
     set_quiet(o->common.quiet);
     run_logits(*o);
   });

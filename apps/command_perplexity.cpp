@@ -181,19 +181,19 @@ void run_perplexity_command(PerplexityFlags& f) {
 
 }  // namespace
 
-void add_perplexity(CLI::App& app, int&) {
+void add_perplexity(const Flags& app, int&) {
   auto f = std::make_shared<PerplexityFlags>();
-  CLI::App* c = app.add_subcommand("perplexity", "perplexity of a text, and KL divergence from another model");
-  add_model_flags(*c, f->common);
+  const Flags c = app.command("perplexity", "perplexity of a text, and KL divergence from another model");
+  add_model_flags(c, f->common);
   f->common.device.decode = "graph";  // the same bits every time
-  add_device_flags(*c, f->common);
-  c->add_option("-f,--file", f->file, "the text (-: standard input)");
-  c->add_option("--tokens", f->tokens, "the text as ids 1,2,3 or @FILE");
-  c->add_option("--chunks", f->chunks, "score at most this many windows of -c tokens (default: all)");
-  c->add_option("--save-base", f->save_base, "save the logits as a base for --kl-base");
-  c->add_option("--kl-base", f->kl_base, "compare with a base that --save-base wrote");
-  c->add_flag("--json", f->json, "the result as JSON on stdout");
-  c->callback([f] {
+  add_device_flags(c, f->common);
+  c.add("-f,--file", f->file, "the text (-: standard input)");
+  c.add("--tokens", f->tokens, "the text as ids 1,2,3 or @FILE");
+  c.add("--chunks", f->chunks, "score at most this many windows of -c tokens (default: all)");
+  c.add("--save-base", f->save_base, "save the logits as a base for --kl-base");
+  c.add("--kl-base", f->kl_base, "compare with a base that --save-base wrote");
+  c.add("--json", f->json, "the result as JSON on stdout");
+  c.run([f] {
     set_quiet(f->common.quiet);
     run_perplexity_command(*f);
   });

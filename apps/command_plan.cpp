@@ -143,15 +143,15 @@ void print_json(const Plan& p, const PlanOptions& o, const Backend& backend) {
 
 }  // namespace
 
-void add_plan(CLI::App& app, int&) {
+void add_plan(const Flags& app, int&) {
   auto o = std::make_shared<PlanOptions>();
-  CLI::App* c = app.add_subcommand("plan", "ops and bytes per token, and the memory needed, before loading");
-  add_model_flags(*c, o->common);
-  add_device_flags(*c, o->common);
-  c->add_option("--bandwidth", o->bandwidth_gbps, "memory bandwidth in GB/s, for the floor of a token");
-  c->add_flag("--all", o->all, "print every layer");
-  c->add_flag("--json", o->json, "the plan as JSON on stdout");
-  c->callback([o] {
+  const Flags c = app.command("plan", "ops and bytes per token, and the memory needed, before loading");
+  add_model_flags(c, o->common);
+  add_device_flags(c, o->common);
+  c.add("--bandwidth", o->bandwidth_gbps, "memory bandwidth in GB/s, for the floor of a token");
+  c.add("--all", o->all, "print every layer");
+  c.add("--json", o->json, "the plan as JSON on stdout");
+  c.run([o] {
     set_quiet(o->common.quiet);
     const auto checkpoint = open_checkpoint(o->common.model);
     const auto backend = open_device(o->common.device);

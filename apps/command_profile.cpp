@@ -87,16 +87,16 @@ void run_profile_command(const ProfileFlags& f) {
 
 }  // namespace
 
-void add_profile(CLI::App& app, int&) {
+void add_profile(const Flags& app, int&) {
   auto f = std::make_shared<ProfileFlags>();
-  CLI::App* c = app.add_subcommand("profile", "where the time of one token goes, by role of its kernels");
-  add_model_flags(*c, f->common);
-  add_device_flags(*c, f->common);
-  c->add_option("-d,--n-depth", f->depth, "tokens already in the context")->check(CLI::Range(uint64_t{0}, kMaxDepth));
-  c->add_option("--steps", f->n_steps, "steps run back to back in one measurement")->check(CLI::Range(2, 1024));
-  c->add_option("-r,--rounds", f->n_rounds, "measurements of everything in turn")->check(CLI::Range(1, 1000));
-  c->add_flag("--json", f->json, "the profile as JSON on stdout");
-  c->callback([f] {
+  const Flags c = app.command("profile", "where the time of one token goes, by role of its kernels");
+  add_model_flags(c, f->common);
+  add_device_flags(c, f->common);
+  c.add("-d,--n-depth", f->depth, "tokens already in the context").between(0, kMaxDepth);
+  c.add("--steps", f->n_steps, "steps run back to back in one measurement").between(2, 1024);
+  c.add("-r,--rounds", f->n_rounds, "measurements of everything in turn").between(1, 1000);
+  c.add("--json", f->json, "the profile as JSON on stdout");
+  c.run([f] {
     set_quiet(f->common.quiet);
     run_profile_command(*f);
   });

@@ -123,25 +123,26 @@ int run(const RunOptions& o) {
 
 }  // namespace
 
-void add_run(CLI::App& app, int& exit_code) {
+void add_run(const Flags& app, int& exit_code) {
   auto o = std::make_shared<RunOptions>();
-  CLI::App* c = app.add_subcommand("run", "complete a prompt");
-  add_model_flags(*c, o->common);
-  add_device_flags(*c, o->common);
-  c->add_option("-p,--prompt", o->text, "the prompt, completed as it is; special tokens in it are recognised");
-  c->add_option("-f,--file", o->file, "read the prompt from a file (-: standard input)");
-  c->add_option("--tokens", o->tokens, "the prompt as ids 1,2,3 or @FILE");
-  c->add_flag("--chat", o->chat, "wrap the prompt in the model's chat template");
-  c->add_option("--system,--system-prompt", o->system, "system message for --chat");
-  c->add_option("-n,--predict,--n-predict", o->n_predict, "tokens to generate; -1 = until the model stops");
-  add_tokenizer_flags(*c, o->common);
-  o->sampling.add_to(*c);
-  c->add_option("--stop,-r,--reverse-prompt", o->stops, "end the answer at this text (repeatable)");
-  c->add_flag("--ignore-eos", o->ignore_eos, "go on after an end-of-generation token");
-  c->add_flag("--json", o->json, "one JSON object on stdout instead of the text");
-  c->callback([o, c, &exit_code] {
+  const Flags c = app.command("run", "complete a prompt");
+  add_model_flags(c, o->common);
+  add_device_flags(c, o->common);
+  const Flag prompt =
+      c.add("-p,--prompt", o->text, "the prompt, completed as it is; special tokens in it are recognised");
+  c.add("-f,--file", o->file, "read the prompt from a file (-: standard input)");
+  c.add("--tokens", o->tokens, "the prompt as ids 1,2,3 or @FILE");
+  c.add("--chat", o->chat, "wrap the prompt in the model's chat template");
+  c.add("--system,--system-prompt", o->system, "system message for --chat");
+  c.add("-n,--predict,--n-predict", o->n_predict, "tokens to generate; -1 = until the model stops");
+  add_tokenizer_flags(c, o->common);
+  o->sampling.add_to(c);
+  c.add("--stop,-r,--reverse-prompt", o->stops, "end the answer at this text (repeatable)");
+  c.add("--ignore-eos", o->ignore_eos, "go on after an end-of-generation token");
+  c.add("--json", o->json, "one JSON object on stdout instead of the text");
+  c.run([o, prompt, &exit_code] {
     set_quiet(o->common.quiet);
-    o->has_text = c->count("--prompt") > 0;
+    o->has_text = prompt.given();
     if (o->n_predict < -1) fail(ErrorKind::kBadArgument, "-n {}: wanted a count, or -1", o->n_predict);
     exit_code = run(*o);
   });

@@ -58,16 +58,16 @@ void run_template(const TemplateOptions& o) {
 
 }  // namespace
 
-void add_template(CLI::App& app, int&) {
+void add_template(const Flags& app, int&) {
   auto o = std::make_shared<TemplateOptions>();
-  CLI::App* c = app.add_subcommand("template", "render a conversation with the model's chat template");
-  add_model_flags(*c, o->common);
-  c->add_option("--messages", o->messages, "a JSON file: the list of messages (-: standard input)")->required();
-  c->add_option("--tools", o->tools, "a JSON file: the list of tools");
-  c->add_option("--template,--chat-template-file", o->template_file, "a Jinja template in place of the model's own");
-  c->add_option("--chat-template-kwargs", o->kwargs, "further template variables as a JSON object");
-  c->add_flag("--no-generation-prompt", o->no_generation_prompt, "end after the last message");
-  c->callback([o] {
+  const Flags c = app.command("template", "render a conversation with the model's chat template");
+  add_model_flags(c, o->common);
+  c.add("--messages", o->messages, "a JSON file: the list of messages (-: standard input)").required();
+  c.add("--tools", o->tools, "a JSON file: the list of tools");
+  c.add("--template,--chat-template-file", o->template_file, "a Jinja template in place of the model's own");
+  c.add("--chat-template-kwargs", o->kwargs, "further template variables as a JSON object");
+  c.add("--no-generation-prompt", o->no_generation_prompt, "end after the last message");
+  c.run([o] {
     set_quiet(o->common.quiet);
     run_template(*o);
   });

@@ -48,28 +48,28 @@ void run_detokenize(const TokenizeOptions& o) {
 
 }  // namespace
 
-void add_tokenize(CLI::App& app, int&) {
+void add_tokenize(const Flags& app, int&) {
   auto o = std::make_shared<TokenizeOptions>();
-  CLI::App* t = app.add_subcommand("tokenize", "text to token ids");
-  add_model_flags(*t, o->common);
-  CLI::Option* text = t->add_option("-p,--prompt", o->text, "the text");
-  t->add_option("-f,--file", o->file, "a file with the text (-: standard input)");
-  t->add_flag("--parse-special", o->parse_special, "special tokens written out in the text become those tokens");
-  t->add_flag("--no-special", o->no_special, "do not add bos / eos");
-  add_tokenizer_flags(*t, o->common);
-  t->add_flag("--json", o->json, "{\"tokens\": [...]} on stdout");
-  t->callback([o, text] {
+  const Flags t = app.command("tokenize", "text to token ids");
+  add_model_flags(t, o->common);
+  const Flag text = t.add("-p,--prompt", o->text, "the text");
+  t.add("-f,--file", o->file, "a file with the text (-: standard input)");
+  t.add("--parse-special", o->parse_special, "special tokens written out in the text become those tokens");
+  t.add("--no-special", o->no_special, "do not add bos / eos");
+  add_tokenizer_flags(t, o->common);
+  t.add("--json", o->json, "{\"tokens\": [...]} on stdout");
+  t.run([o, text] {
     set_quiet(o->common.quiet);
-    run_tokenize(*o, text->count() > 0);
+    run_tokenize(*o, text.given());
   });
 
-  CLI::App* d = app.add_subcommand("detokenize", "token ids to text");
-  add_model_flags(*d, o->common);
-  d->add_option("--tokens", o->tokens, "ids 1,2,3 or @FILE")->required();
-  add_tokenizer_flags(*d, o->common);
-  d->add_flag("--show-special", o->show_special, "print special tokens too");
-  d->add_flag("--json", o->json, "{\"text\": ...} on stdout");
-  d->callback([o] {
+  const Flags d = app.command("detokenize", "token ids to text");
+  add_model_flags(d, o->common);
+  d.add("--tokens", o->tokens, "ids 1,2,3 or @FILE").required();
+  add_tokenizer_flags(d, o->common);
+  d.add("--show-special", o->show_special, "print special tokens too");
+  d.add("--json", o->json, "{\"text\": ...} on stdout");
+  d.run([o] {
     set_quiet(o->common.quiet);
     run_detokenize(*o);
   });

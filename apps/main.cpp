@@ -8,6 +8,7 @@
 
 #include "arguments.h"
 #include "base/error.h"
+#include "flags.h"
 #include "model_flags.h"
 #include "terminal.h"
 #include "version.h"
@@ -32,9 +33,9 @@ int run_command_line(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("-v,--version", std::string("stretto ") + kVersion);
   int exit_code = 0;
-  for (const Command add : {add_run, add_chat, add_bench, add_profile, add_plan, add_inspect, add_tokenize,
-                            add_template, add_logits, add_perplexity, add_doctor, add_convert})
-    add(app, exit_code);
+  for (const AddCommand add : {add_run, add_chat, add_bench, add_profile, add_plan, add_inspect, add_tokenize,
+                               add_template, add_logits, add_perplexity, add_doctor, add_convert})
+    add(Flags(app), exit_code);
   RewrittenArguments rewritten = rewrite_arguments({argv + 1, argv + argc});
   const std::vector<std::string> words = rewritten.arguments;
   std::reverse(rewritten.arguments.begin(), rewritten.arguments.end());  // as CLI11's vector parser wants them

@@ -36,57 +36,56 @@ std::optional<DType> ModelFlags::kv_cache_type() const {
   return type;
 }
 
-void add_model_flags(CLI::App& command, ModelFlags& o) {
+void add_model_flags(const Flags& command, ModelFlags& o) {
   command
-      .add_option("model,-m,--model", o.model,
-                  "a GGUF file, a Hugging Face directory, or org/name[@rev][:FILE-or-QUANT] in the local hub cache")
-      ->required();
-  command.add_flag("--lenient", o.lenient, "unknown metadata and unused tensors are warnings, not errors");
-  command.add_flag("-q,--quiet", o.quiet, "no remarks on stderr (errors still appear)");
+      .add("model,-m,--model", o.model,
+           "a GGUF file, a Hugging Face directory, or org/name[@rev][:FILE-or-QUANT] in the local hub cache")
+      .required();
+  command.add("--lenient", o.lenient, "unknown metadata and unused tensors are warnings, not errors");
+  command.add("-q,--quiet", o.quiet, "no remarks on stderr (errors still appear)");
 }
 
-void add_tokenizer_flags(CLI::App& command, ModelFlags& o) {
-  command.add_option("--pre", o.tokenizer.force_pre, "GGUF: force a pre-tokenizer by name");
+void add_tokenizer_flags(const Flags& command, ModelFlags& o) {
+  command.add("--pre", o.tokenizer.force_pre, "GGUF: force a pre-tokenizer by name");
   command
-      .add_option_function<std::string>(
+      .add(
           "--add-bos",
           [&o](const std::string& value) {
             if (value != "file") o.tokenizer.add_bos = value == "on";
           },
           "tokenizer.json: bos before a text: on, off, or file (as the file says)")
-      ->check(CLI::IsMember({"on", "off", "file"}));
-  command.add_flag("--fix-mistral-regex", o.tokenizer.fix_mistral_regex,
-                   "tokenizer.json: the right expression for Mistral files that carry a wrong one");
+      .one_of({"on", "off", "file"});
+  command.add("--fix-mistral-regex", o.tokenizer.fix_mistral_regex,
+              "tokenizer.json: the right expression for Mistral files that carry a wrong one");
 }
 
-void add_device_flags(CLI::App& command, ModelFlags& o) {
-  command.add_option("--device", o.device.device, "cpu, cuda[:N] or oracle (default: cuda if usable, else cpu)")
-      ->envname("STRETTO_DEVICE");
-  command.add_option("-t,--threads", o.device.n_threads, "CPU threads (default: one per core)")
-      ->envname("STRETTO_THREADS");
-  command.add_option("--cpu-isa", o.device.cpu_isa, "force a CPU instruction set, for comparison")
-      ->envname("STRETTO_CPU_ISA");
-  command.add_flag("--no-graph", o.device.no_graph, "CUDA: launch a step's kernels one by one, for comparison")
-      ->envname("STRETTO_NO_GRAPH");
-  command.add_flag("--no-pdl", o.device.no_pdl, "CUDA: no programmatic dependent launch, for comparison")
-      ->envname("STRETTO_NO_PDL");
-  command.add_flag("--no-weight-copies", o.device.no_weight_copies, "CUDA: no decoded copies of weights for prefill")
-      ->envname("STRETTO_NO_WEIGHT_COPIES");
+void add_device_flags(const Flags& command, ModelFlags& o) {
+  command.add("--device", o.device.device, "cpu, cuda[:N] or oracle (default: cuda if usable, else cpu)")
+      .or_environment("STRETTO_DEVICE");
+  command.add("-t,--threads", o.device.n_threads, "CPU threads (default: one per core)")
+      .or_environment("STRETTO_THREADS");
+  command.add("--cpu-isa", o.device.cpu_isa, "force a CPU instruction set, for comparison")
+      .or_environment("STRETTO_CPU_ISA");
+  command.add("--no-graph", o.device.no_graph, "CUDA: launch a step's kernels one by one, for comparison")
+      .or_environment("STRETTO_NO_GRAPH");
+  command.add("--no-pdl", o.device.no_pdl, "CUDA: no programmatic dependent launch, for comparison")
+      .or_environment("STRETTO_NO_PDL");
+  command.add("--no-weight-copies", o.device.no_weight_copies, "CUDA: no decoded copies of weights for prefill")
+      .or_environment("STRETTO_NO_WEIGHT_COPIES");
   command
-      .add_option(
+      .add(
           "--decode", o.device.decode,
           "CUDA: graph, stream (one persistent kernel) or auto (the faster one, measured when tokens are first chosen)")
-      ->check(CLI::IsMember({"graph", "stream", "auto"}))
-      ->capture_default_str()
-      ->envname("STRETTO_DECODE");
-  command.add_option("-c,--ctx-size", o.n_ctx, "positions of context (default: the model's, or what fits)")
-      ->envname("STRETTO_CTX_SIZE");
-  command.add_option("-b,--batch-size", o.chunk, "tokens per prefill step (default: 512, 2048 on a GPU)")
-      ->check(CLI::Range(1, 1 << 20));
-  command.add_option("--cache-type", o.kv_type,
-                     "encoding of the KV cache: f16, bf16, f32, q8_0, f8_e4m3 (fp8); auto = f32 while it is small, "
-                     "else f16");
-  command.add_option("--cache-type-v", o.v_type, "must name the same encoding: keys and values share it");
+      .one_of({"graph", "stream", "auto"})
+      .shows_default()
+      .or_environment("STRETTO_DECODE");
+  command.add("-c,--ctx-size", o.n_ctx, "positions of context (default: the model's, or what fits)")
+      .or_environment("STRETTO_CTX_SIZE");
+  command.add("-b,--batch-size", o.chunk, "tokens per prefill step (default: 512, 2048 on a GPU)").between(1, 1 << 20);
+  command.add("--cache-type", o.kv_type,
+              "encoding of the KV cache: f16, bf16, f32, q8_0, f8_e4m3 (fp8); auto = f32 while it is small, "
+              "else f16");
+  command.add("--cache-type-v", o.v_type, "must name the same encoding: keys and values share it");
 }
 
 }  // namespace stretto::app

@@ -1,30 +1,30 @@
 // Flags that several commands share.
 #pragma once
 
-#include <CLI/CLI.hpp>
-
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "device.h"
 #include "engine/engine.h"
+#include "flags.h"
 
 namespace stretto::app {
 
 // What a command is: adds its subcommand and returns; the callback runs it.
-using Command = void (*)(CLI::App& app, int& exit_code);
-void add_run(CLI::App& app, int& exit_code);
-void add_logits(CLI::App& app, int& exit_code);
-void add_tokenize(CLI::App& app, int& exit_code);
-void add_plan(CLI::App& app, int& exit_code);
-void add_profile(CLI::App& app, int& exit_code);
-void add_inspect(CLI::App& app, int& exit_code);
-void add_template(CLI::App& app, int& exit_code);
-void add_bench(CLI::App& app, int& exit_code);
-void add_chat(CLI::App& app, int& exit_code);
-void add_doctor(CLI::App& app, int& exit_code);
-void add_convert(CLI::App& app, int& exit_code);
-void add_perplexity(CLI::App& app, int& exit_code);
+using AddCommand = void (*)(const Flags& app, int& exit_code);
+void add_run(const Flags& app, int& exit_code);
+void add_logits(const Flags& app, int& exit_code);
+void add_tokenize(const Flags& app, int& exit_code);
+void add_plan(const Flags& app, int& exit_code);
+void add_profile(const Flags& app, int& exit_code);
+void add_inspect(const Flags& app, int& exit_code);
+void add_template(const Flags& app, int& exit_code);
+void add_bench(const Flags& app, int& exit_code);
+void add_chat(const Flags& app, int& exit_code);
+void add_doctor(const Flags& app, int& exit_code);
+void add_convert(const Flags& app, int& exit_code);
+void add_perplexity(const Flags& app, int& exit_code);
 
 struct ModelFlags {
   std::string model;
@@ -42,10 +42,10 @@ struct ModelFlags {
 };
 
 // MODEL, --lenient, --quiet.
-void add_model_flags(CLI::App& command, ModelFlags& o);
+void add_model_flags(const Flags& command, ModelFlags& o);
 // --pre, --add-bos, --fix-mistral-regex.
-void add_tokenizer_flags(CLI::App& command, ModelFlags& o);
+void add_tokenizer_flags(const Flags& command, ModelFlags& o);
 // --device, -t, --cpu-isa, -c, -b, --cache-type (also -ctk), --cache-type-v (also -ctv).
-void add_device_flags(CLI::App& command, ModelFlags& o);
+void add_device_flags(const Flags& command, ModelFlags& o);
 
 }  // namespace stretto::app

@@ -41,13 +41,13 @@ int32_t whole(double v) { return static_cast<int32_t>(std::clamp(v, -1e9, 1e9));
 
 }  // namespace
 
-void SamplingFlags::add_number(CLI::App& command, const std::string& names, const std::string& help,
+void SamplingFlags::add_number(const Flags& command, const std::string& names, const std::string& help,
                                void (*set)(SamplingParams&, double)) {
-  auto& n = *numbers_.emplace_back(std::make_unique<Number>(Number{nullptr, 0, set}));
-  n.option = command.add_option(names, n.value, help)->group("Sampling");
+  auto& n = *numbers_.emplace_back(std::make_unique<Number>(Number{std::nullopt, 0, set}));
+  n.flag = command.add(names, n.value, help).in_group("Sampling");
 }
 
-void SamplingFlags::add_to(CLI::App& c) {
+void SamplingFlags::add_to(const Flags& c) {
   using P = SamplingParams;
   add_number(c, "--temp,--temperature", "temperature; 0 = greedy", [](P& p, double v) { p.temperature = v; });
   add_number(c, "--top-k", "keep the k likeliest tokens; 0 = all", [](P& p, double v) { p.top_k = whole(v); });
@@ -83,13 +83,12 @@ void SamplingFlags::add_to(CLI::App& c) {
   add_number(c, "--mirostat-lr", "learning rate of mirostat", [](P& p, double v) { p.mirostat_eta = v; });
   add_number(c, "--min-keep", "truncating steps leave at least this many",
              [](P& p, double v) { p.min_keep = whole(v); });
-  c.add_option("-l,--logit-bias", logit_bias_, "add to a token's logit: ID+1.5, ID-2, ID-inf (repeatable)")
-      ->group("Sampling");
-  c.add_option("--dry-sequence-breaker", breakers_,
-               "text that ends a repetition for DRY (repeatable; none = no breakers)")
-      ->group("Sampling");
-  c.add_option("--samplers", order_, "order of the steps, separated by ;")->group("Sampling");
-  c.add_option("-s,--seed", seed_, "random seed; -1 = a new one, printed")->group("Sampling");
+  c.add("-l,--logit-bias", logit_bias_, "add to a token's logit: ID+1.5, ID-2, ID-inf (repeatable)")
+      .in_group("Sampling");
+  c.add("--dry-sequence-breaker", breakers_, "text that ends a repetition for DRY (repeatable; none = no breakers)")
+      .in_group("Sampling");
+  c.add("--samplers", order_, "order of the steps, separated by ;").in_group("Sampling");
+  c.add("-s,--seed", seed_, "random seed; -1 = a new one, printed").in_group("Sampling");
 }
 
 SamplingParams SamplingFlags::resolve(const Checkpoint& checkpoint) const {
@@ -97,7 +96,7 @@ SamplingParams SamplingFlags::resolve(const Checkpoint& checkpoint) const {
   SamplingParams p = default_sampling(checkpoint, &origin);
   if (!origin.empty()) remark("sampling defaults of the model:" + origin);
   for (const auto& n : numbers_)
-    if (n->option->count() > 0) n->set(p, n->value);
+    if (n->flag->given()) n->set(p, n->value);
   for (const std::string& b : logit_bias_) p.logit_bias.push_back(parse_bias(b));
   if (!breakers_.empty()) p.dry_sequence_breakers = breakers_;
   if (breakers_ == std::vector<std::string>{"none"}) p.dry_sequence_breakers.clear();
