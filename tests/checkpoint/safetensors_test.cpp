@@ -146,7 +146,7 @@ TEST(Safetensors, EveryDtypeHasItsSize) {
       {"C64", 64},        {"F4", 4},          {"F6_E2M3", 6}, {"F6_E3M2", 6}};
   for (const auto& [dtype, n] : bits) {
     const size_t bytes = static_cast<size_t>(24 * n / 8);
-    const auto file = [&](size_t size) {
+    const auto file = [&dtype = dtype](size_t size) {
       return file_of(fmt::format(R"({{"t":{{"dtype":"{}","shape":[2,12],"data_offsets":[0,{}]}}}})", dtype, size),
                      std::string(size, 'x'));
     };

@@ -117,7 +117,7 @@ TEST_P(BadNumber, IsRefused) {
   const auto hf = open_checkpoint(ReferenceCase{"hf/qwen3"}.model_path());
   const auto path = temporary("number");
   GgufEdit edit;
-  edit.metadata = [&](Metadata& m) {
+  edit.metadata = [&key = key, &value = value](Metadata& m) {
     Metadata changed;
     for (const auto& e : m.entries())
       changed.add(e.key, e.key == std::string("qwen3.") + key ? MetaValue::u32(value) : e.value);

@@ -6,7 +6,12 @@
 
 namespace stretto {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__has_feature)  // clang's way of saying it
+#if __has_feature(address_sanitizer)
+#define STRETTO_INSTRUMENTED
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(STRETTO_INSTRUMENTED)
 inline constexpr double kSlowdown = 20;  // of instrumented code
 #else
 inline constexpr double kSlowdown = 1;
