@@ -43,6 +43,7 @@ uint32_t gemv_ahead_bytes(DType type, const GemvChoice& choice) {
 GemvTuning tune_gemv(const PackedShape& shape, bool with_norm, const DeviceShape& device, const GemvChoice& choice,
                      uint32_t run_groups, uint32_t n_tokens) {
   const bool integer = shape.unit.cols == IntegerUnit::kUnitCols;
+  const bool tiles = warps_of(shape.type) > kGemvWarps<PackedQ8_0> && takes_tiles(n_tokens);
   const auto padded = static_cast<uint32_t>(shape.n_units() * shape.unit.cols);
   const uint32_t norm = with_norm ? static_cast<uint32_t>(shape.n_in) : 0;
   GemvTuning t;
@@ -66,7 +67,7 @@ GemvTuning tune_gemv(const PackedShape& shape, bool with_norm, const DeviceShape
   const uint32_t wanted = pick(choice.ring_bytes, ring) / t.blocks_per_sm;
   t.n_stages = std::clamp(wanted / (stage * t.n_warps), 1U, (warp_units + t.units_per_stage - 1) / t.units_per_stage);
   const auto bytes = [&] {
-    return GemvLayout(integer, padded, norm, t.n_warps, groups, t.n_stages, stage * t.n_stages, n_tokens).bytes;
+    return GemvLayout(integer, tiles, padded, norm, t.n_warps, groups, t.n_stages, stage * t.n_stages, n_tokens).bytes;
   };
   while (t.n_stages > 1 && bytes() > device.shared_bytes_per_block) --t.n_stages;
   const uint32_t least = pick(choice.least_bytes, least_shared_bytes(device, t.blocks_per_sm));

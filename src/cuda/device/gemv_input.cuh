@@ -17,10 +17,12 @@ namespace stretto::cuda {
 struct GemvInput {
   float* norm;     // [n_in], staged early; unused without a norm
   float* scratch;  // [32] per token
-  int8_t* q;       // integer formats: [padded] per token, element i at code_at(i)
-  float* scale;    // integer formats: [padded / 32] per token
+  int8_t* q;       // integer formats: [padded] every `stride` bytes, element i at code_at(i)
+  float* scale;    // integer formats: [padded / 32] every `scale_stride`
   float* x;        // float formats: [padded] per token
   uint32_t padded;
+  uint32_t stride = 0, scale_stride = 0;  // of several tokens
+  float* sum = nullptr;  // [padded / 32] every `scale_stride`: of the codes; where wide_tiles.cuh reads it
 };
 
 // Copies the norm's weights to shared memory without waiting for them. Every thread copies what it will read itself.
@@ -59,9 +61,9 @@ __device__ __forceinline__ void copy_quantized(const GemvParams& p, const GemvIn
   };
   const QuantizedVector x = p.x_quantized.row(t, p.n_in);
   for (uint32_t i = 16 * threadIdx.x; i < in.padded; i += 16 * blockDim.x)
-    copy(in.q + t * in.padded + code_at<kWide>(i), x.codes + i, i < p.n_in ? 16 : 0);
+    copy(in.q + t * in.stride + code_at<kWide>(i), x.codes + i, i < p.n_in ? 16 : 0);
   for (uint32_t i = 4 * threadIdx.x; i < in.padded / 32; i += 4 * blockDim.x)
-    copy(in.scale + t * (in.padded / 32) + i, x.scales + i, i < p.n_in / 32 ? 4 * min(4U, p.n_in / 32 - i) : 0);
+    copy(in.scale + t * in.scale_stride + i, x.scales + i, i < p.n_in / 32 ? 4 * min(4U, p.n_in / 32 - i) : 0);
 }
 
 // The same of one token for wide formats. Measured: asynchronous copies take 1.2 us more there (output projection of
@@ -132,7 +134,7 @@ __device__ __forceinline__ void load_input(const GemvParams& p, const GemvInput&
           v = make_float4(v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w);
         }
         if constexpr (kInteger) {
-          quantize_four(in.q + t * in.padded + code_at<kWide>(i), in.scale + (t * in.padded + i) / 32, v, true);
+          quantize_four(in.q + t * in.stride + code_at<kWide>(i), in.scale + t * in.scale_stride + i / 32, v, true);
         } else {
           *reinterpret_cast<float4*>(in.x + t * in.padded + i) = v;
         }

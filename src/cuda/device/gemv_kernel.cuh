@@ -8,23 +8,18 @@
 // Sums: a lane over its columns, the lanes of a warp by shuffles, the warps of a group in warp order. All fixed, so the
 // result has the same bits every time.
 // Several tokens (verification of drafts) share every read and every decoding of a weight; the order of each token's
-// sums stays that of one token. (Tensor cores would save instructions, of which there are enough: four tokens of Q8_0
-// take a fifth of what an SM can issue while it reads at full rate; but they would change the bits.)
+// sums stays that of one token. Five and more go through the tensor cores where a format has one scale per 32 columns
+// (wide_tiles.cuh): four tokens of Q8_0 take a fifth of what an SM can issue while it reads at full rate, eight of Q4_K
+// twice that.
 // Limits: x and the ring in shared memory together.
 #pragma once
 
 #include "cuda/device/dependency.cuh"
-#include "cuda/device/gemv_input.cuh"
-#include "cuda/device/stored_formats.cuh"
+#include "cuda/device/gemv_accumulator.cuh"
 #include "cuda/device/weight_stream.cuh"
 
 namespace stretto::cuda {
 
-template <class Format>
-__host__ __device__ constexpr bool is_wide() {
-  if constexpr (Format::kInteger) return Format::kWide;
-  return false;
-}
 // Formats that cost more arithmetic than others per byte have more warps.
 constexpr uint32_t kMaxGemvWarps = 12;
 template <class Format>
@@ -32,10 +27,13 @@ constexpr uint32_t kGemvWarps = is_wide<Format>() ? 12 : 8;
 
 // Shared memory of a block, in order; every part is a multiple of 16 bytes.
 struct GemvLayout {
-  uint32_t norm, scratch, x, scale, sums, edges, edge_groups, barriers, ring, bytes;
+  uint32_t stride, scale_stride;  // GemvInput's
+  uint32_t norm, scratch, x, scale, block_sums, sums, edges, edge_groups, barriers, ring, bytes;
 
-  __host__ __device__ GemvLayout(bool integer, uint32_t padded, uint32_t norm_elements, uint32_t n_warps,
-                                 uint32_t groups_per_block, uint32_t n_stages, uint32_t ring_bytes, uint32_t n_tokens) {
+  // tiles: the vectors of neighbouring tokens begin in different banks.
+  __host__ __device__ GemvLayout(bool integer, bool tiles, uint32_t padded, uint32_t norm_elements, uint32_t n_warps,
+                                 uint32_t groups_per_block, uint32_t n_stages, uint32_t ring_bytes, uint32_t n_tokens)
+      : stride(padded + (tiles ? 16 : 0)), scale_stride(padded / 32 + (tiles ? 4 : 0)) {
     uint32_t at = 0;
     const auto take = [&at](uint32_t bytes) {
       const uint32_t begin = at;
@@ -44,123 +42,15 @@ struct GemvLayout {
     };
     norm = take(4 * norm_elements);
     scratch = take(128 * n_tokens);
-    x = take((integer ? padded : 4 * padded) * n_tokens);
-    scale = take(integer ? padded / 8 * n_tokens : 0);
+    x = take((integer ? stride : 4 * padded) * n_tokens);
+    scale = take(integer ? 4 * scale_stride * n_tokens : 0);
+    block_sums = take(tiles ? 4 * scale_stride * n_tokens : 0);
     sums = take(16 * groups_per_block * n_tokens);
     edges = take(16 * kMaxGemvWarps * n_tokens);
     edge_groups = take(4 * kMaxGemvWarps);
     barriers = take(8 * n_stages * n_warps);
     ring = (at + 127) / 128 * 128;
     bytes = ring + ring_bytes * n_warps;
-  }
-};
-
-template <class Format, uint32_t kTokens = 1>
-struct GemvAccumulator {
-  float sum[kTokens][4] = {};
-
-  // Adds unit number u of the group.
-  __device__ __forceinline__ void add(const uint8_t* unit, const GemvInput& in, uint32_t u, uint32_t lane) {
-    if constexpr (Format::kInteger) {
-      Format::kWide ? add_wide(unit, in, u, lane) : add_narrow(unit, in, u, lane);
-    } else {
-      add_floats(unit, in, u, lane);
-    }
-  }
-
-  __device__ __forceinline__ void add_floats(const uint8_t* unit, const GemvInput& in, uint32_t u, uint32_t lane) {
-    if constexpr (!Format::kInteger) {
-      constexpr uint32_t kQuads = Format::kLaneCols / 4;
-      float4 x[kTokens][kQuads];
-#pragma unroll
-      for (uint32_t t = 0; t < kTokens; ++t)
-#pragma unroll
-        for (uint32_t i = 0; i < kQuads; ++i)
-          x[t][i] = *reinterpret_cast<const float4*>(in.x + t * in.padded + u * Format::kUnitCols + 128 * i + 4 * lane);
-#pragma unroll
-      for (uint32_t r = 0; r < 4; ++r) {
-        float w[Format::kLaneCols];
-        Format::row(unit, lane, r, w);
-#pragma unroll
-        for (uint32_t t = 0; t < kTokens; ++t)
-#pragma unroll
-          for (uint32_t i = 0; i < kQuads; ++i)
-            sum[t][r] +=
-                w[4 * i] * x[t][i].x + w[4 * i + 1] * x[t][i].y + (w[4 * i + 2] * x[t][i].z + w[4 * i + 3] * x[t][i].w);
-      }
-    }
-  }
-
-  // 16 columns of four rows.
-  __device__ __forceinline__ void add_narrow(const uint8_t* unit, const GemvInput& in, uint32_t u, uint32_t lane) {
-    if constexpr (Format::kInteger && !is_wide<Format>()) {
-      Codes c[4];
-      if constexpr (kTokens > 1) Format::rows(unit, lane, c);
-#pragma unroll
-      for (uint32_t t = 0; t < kTokens; ++t) {
-        const int4 x = *reinterpret_cast<const int4*>(in.q + t * in.padded + u * 512 + 16 * lane);
-        const float x_scale = in.scale[t * (in.padded / 32) + u * 16 + lane / 2];
-        int32_t x_sum = 0;
-        if constexpr (Format::kOffset != 0 || Format::kHasMin) x_sum = sum_of(x, 0);
-        if constexpr (kTokens == 1) Format::rows(unit, lane, c);
-#pragma unroll
-        for (int r = 0; r < 4; ++r) {
-          const int32_t dot = dot_of(c[r].q, x, -Format::kOffset * x_sum);
-          float y = c[r].scale * static_cast<float>(dot);
-          if constexpr (Format::kHasMin) y -= c[r].minimum * static_cast<float>(x_sum);
-          sum[t][r] += x_scale * y;
-        }
-      }
-    }
-  }
-
-  // 32 columns of two rows.
-  __device__ __forceinline__ void add_wide(const uint8_t* unit, const GemvInput& in, uint32_t u, uint32_t lane) {
-    if constexpr (is_wide<Format>()) {
-      const uint32_t group = lane % 16;
-      WideCodes c[2];
-      if constexpr (kTokens > 1) Format::half_rows(unit, lane, c);
-#pragma unroll
-      for (uint32_t t = 0; t < kTokens; ++t) {
-        const auto* const at = reinterpret_cast<const int4*>(in.q + t * in.padded + u * 512);
-        const int4 low = at[group], high = at[16 + group];
-        const float x_scale = in.scale[t * (in.padded / 32) + u * 16 + group];
-        int32_t x_sum = 0;
-        if constexpr (Format::kOffset != 0 || Format::kHasMin) x_sum = sum_of(low, sum_of(high, 0));
-        if constexpr (kTokens == 1) Format::half_rows(unit, lane, c);
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const int32_t dot = dot_of(c[i].q + 4, high, dot_of(c[i].q, low, -Format::kOffset * x_sum));
-          float y = c[i].scale_factor * static_cast<float>(c[i].scale * dot);
-          if constexpr (Format::kHasMin) y -= c[i].minimum_factor * static_cast<float>(c[i].minimum * x_sum);
-          sum[t][i] += x_scale * y;
-        }
-      }
-    }
-  }
-
-  __device__ __forceinline__ static int32_t dot_of(const int32_t* q, const int4& x, int32_t from) {
-    return __dp4a(q[3], x.w, __dp4a(q[2], x.z, __dp4a(q[1], x.y, __dp4a(q[0], x.x, from))));
-  }
-  __device__ __forceinline__ static int32_t sum_of(const int4& x, int32_t from) {
-    constexpr int32_t kOnes = 0x01010101;
-    return __dp4a(x.w, kOnes, __dp4a(x.z, kOnes, __dp4a(x.y, kOnes, __dp4a(x.x, kOnes, from))));
-  }
-
-  // The sum over the lanes of row lane / 8 % 4 for token t, in all lanes of that row; starts anew.
-  __device__ __forceinline__ float finish(uint32_t lane, uint32_t t = 0) {
-    const bool upper = (lane & 16) != 0, odd = (lane & 8) != 0;
-    float a = sum[t][0], b = sum[t][1];  // wide formats: of rows 2 (lane / 16) and the next, already apart
-    if constexpr (!is_wide<Format>()) {
-      a = (upper ? sum[t][2] : sum[t][0]) + __shfl_xor_sync(0xffffffffu, upper ? sum[t][0] : sum[t][2], 16);
-      b = (upper ? sum[t][3] : sum[t][1]) + __shfl_xor_sync(0xffffffffu, upper ? sum[t][1] : sum[t][3], 16);
-    }
-    float y = (odd ? b : a) + __shfl_xor_sync(0xffffffffu, odd ? a : b, 8);
-#pragma unroll
-    for (int mask = 4; mask > 0; mask /= 2) y += __shfl_xor_sync(0xffffffffu, y, mask);
-#pragma unroll
-    for (float& s : sum[t]) s = 0;
-    return y;
   }
 };
 
@@ -289,11 +179,17 @@ struct GemvBlock {
         begin_unit(begin_of(p, warp) % p.n_units),
         n_units(begin_of(p, warp + 1) - begin_of(p, warp)),
         shape{Format::kUnitBytes, p.units_per_stage, p.n_stages},
-        at(Format::kInteger, padded, p.norm != nullptr ? p.n_in : 0, n_warps, most_groups, p.n_stages,
-           shape.ring_bytes(), kTokens),
-        in{reinterpret_cast<float*>(shared + at.norm), reinterpret_cast<float*>(shared + at.scratch),
-           reinterpret_cast<int8_t*>(shared + at.x),   reinterpret_cast<float*>(shared + at.scale),
-           reinterpret_cast<float*>(shared + at.x),    padded} {
+        at(Format::kInteger, kTiles<Format, kTokens>, padded, p.norm != nullptr ? p.n_in : 0, n_warps, most_groups,
+           p.n_stages, shape.ring_bytes(), kTokens),
+        in{reinterpret_cast<float*>(shared + at.norm),
+           reinterpret_cast<float*>(shared + at.scratch),
+           reinterpret_cast<int8_t*>(shared + at.x),
+           reinterpret_cast<float*>(shared + at.scale),
+           reinterpret_cast<float*>(shared + at.x),
+           padded,
+           at.stride,
+           at.scale_stride,
+           reinterpret_cast<float*>(shared + at.block_sums)} {
     auto* const edge_groups = reinterpret_cast<uint32_t*>(shared + at.edge_groups);
     if (lane == 0) edge_groups[warp] = n_units > 0 && begin_unit != 0 ? begin_group : UINT32_MAX;
     if (threadIdx.x >= n_warps && threadIdx.x < kMaxGemvWarps) edge_groups[threadIdx.x] = UINT32_MAX;
@@ -319,7 +215,7 @@ __device__ __forceinline__ void multiply_block(const GemvParams& p, const GemvBl
   const GemvSums<kMostWarps> s{reinterpret_cast<float*>(b.shared + b.at.sums),
                                reinterpret_cast<float*>(b.shared + b.at.edges),
                                reinterpret_cast<uint32_t*>(b.shared + b.at.edge_groups), b.end_group - b.first_group};
-  GemvAccumulator<Format, kTokens> accumulator;
+  typename SumsOfWarp<Format, kTokens>::Type accumulator;
   uint32_t group = b.begin_group, u = b.begin_unit;
   bool continued = u != 0;  // an earlier warp began this group
   [[maybe_unused]] bool fetched_next = false;
@@ -335,12 +231,9 @@ __device__ __forceinline__ void multiply_block(const GemvParams& p, const GemvBl
     for (uint32_t i = 0; i < n; ++i, unit += Format::kUnitBytes) {
       accumulator.add(unit, in, u, lane);
       if (++u == p.n_units || done + i + 1 == b.n_units) {
-#pragma unroll
-        for (uint32_t t = 0; t < kTokens; ++t) {
-          const float y = accumulator.finish(lane, t);
-          if (lane % 8 == 0)
-            (continued ? s.edges + 4 * (kMaxGemvWarps * t + warp) : s.sums + 4 * (s.n_local * t + group))[lane / 8] = y;
-        }
+        accumulator.finish_all(lane, [&](uint32_t t, uint32_t row, float y) {
+          (continued ? s.edges + 4 * (kMaxGemvWarps * t + warp) : s.sums + 4 * (s.n_local * t + group))[row] = y;
+        });
         continued = false;
         u = 0;
         ++group;
@@ -372,6 +265,10 @@ __device__ __forceinline__ void run_gemv(const GemvParams& p, uint32_t block, ui
   const float residual = first_residual<kTokens>(p, b);
   load_input<Format::kInteger, is_wide<Format>(), kTokens>(p, b.in);
   __syncthreads();
+  if constexpr (kTiles<Format, kTokens>) {
+    sum_blocks(b.in, p.n_tokens);
+    __syncthreads();
+  }
   if (p.trigger == Trigger::kInput) trigger_dependents();
   multiply_block<Format, kMostWarps, kTokens>(p, b, stream, residual);
 }

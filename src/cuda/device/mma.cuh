@@ -1,9 +1,11 @@
-// Products of 16-bit tiles on the tensor cores, and float values split into sums of 16-bit parts.
+// Products of 16-bit and 8-bit tiles on the tensor cores, and float values split into sums of 16-bit parts.
 //
 // mma.m16n8k16, c[16][8] += a[16][16] b[16][8], in registers of a warp; g = lane / 4, i = lane % 4:
 //   a[0]: row g, columns 2 i and 2 i + 1      a[1]: row g + 8      a[2]: row g, columns 8 further on      a[3]: both
 //   b[0]: rows 2 i and 2 i + 1, column g      b[1]: rows 8 further on
 //   c[0], c[1]: row g, columns 2 i and 2 i + 1      c[2], c[3]: row g + 8
+// mma.m16n8k32 of signed bytes is laid out alike, four columns of a and four rows of b to a word:
+//   a[0]: row g, columns 4 i .. 4 i + 3      a[2]: 16 columns further on      b[1]: 16 rows further on
 #pragma once
 
 #include <cuda_bf16.h>
@@ -60,6 +62,13 @@ __device__ __forceinline__ void multiply_add(float (&c)[4], const uint32_t (&a)[
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
   }
+}
+
+__device__ __forceinline__ void multiply_add_bytes(int32_t (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 // Four 8 x 8 tiles: lane l gives the shared address of row l % 8 of tile l / 8; r[j] of tile j holds row g, columns 2 i
