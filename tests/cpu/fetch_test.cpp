@@ -26,6 +26,12 @@ TEST(Fetch, AWindowFetchesEachLineOfTheNextOneWithItsPagesInTurn) {
   EXPECT_EQ(address_in_turn(kWindow + kLineBytes + 63), address_in_turn(kWindow + kLineBytes));  // within a line
 }
 
+TEST(Fetch, TheLinesOfAGroupAreFetchedFromNeighbouringPages) {
+  for (uint64_t group = 0; group < 2 * kTurnBytes; group += kTurnGroupBytes)
+    for (uint64_t i = 0; i < kTurnGroupLines; ++i)
+      EXPECT_EQ(address_in_turn(group + i * kLineBytes), address_in_turn(group) + i * kPageBytes) << group << " " << i;
+}
+
 TEST(Fetch, AnyAddressMayBeFetched) {
   for (const uint64_t address : {uint64_t{0}, uint64_t{4096}, ~uint64_t{0} - 63}) fetch_to_second_level(address);
 }
