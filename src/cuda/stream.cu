@@ -36,7 +36,7 @@ __device__ __noinline__ void embed_row(const StreamTurn turn, uint32_t token) {
 #pragma unroll
     for (uint32_t i = 0; i < Format::kLaneCols; ++i) {
       const uint32_t column = u * Format::kUnitCols + Format::column(lane, i);
-      if (column < p.n_in) p.out[column] = flagged(p.scale * v[i], turn.out);
+      if (column < p.n_in) store_now(p.out + column, flagged(p.scale * v[i], turn.out));
     }
   }
   laps.lap(&StreamClock::work);

@@ -137,8 +137,8 @@ __device__ __forceinline__ void prepare_stream_heads(const DecodeAttentionParams
 __device__ __forceinline__ void store_stream_result(const DecodeAttentionParams& p, uint32_t at, float4 y, float sum,
                                                     uint32_t bit) {
   const float scale = 1 / sum;
-  *reinterpret_cast<float4*>(p.out + at) = make_float4(flagged(y.x * scale, bit), flagged(y.y * scale, bit),
-                                                       flagged(y.z * scale, bit), flagged(y.w * scale, bit));
+  store_now(reinterpret_cast<float4*>(p.out + at), make_float4(flagged(y.x * scale, bit), flagged(y.y * scale, bit),
+                                                               flagged(y.z * scale, bit), flagged(y.w * scale, bit)));
 }
 
 // Partial results lie as [group of heads][run][head][top, sum, nothing, nothing, head_dim values].
@@ -332,8 +332,8 @@ __device__ __forceinline__ void join_stream_runs(const DecodeAttentionParams& p,
   if (threadIdx.x < n_quads) {
     const uint32_t d = threadIdx.x % (kHeadDim / 4) * 4;
     auto* const part = reinterpret_cast<float4*>(stream_partial<kHeadDim>(p, run.group, run.index, head));
-    part[1 + d / 4] = flagged_four(y);
-    if (d == 0) part[0] = flagged_four(make_float4(top_and_sum.x, top_and_sum.y, 0, 0));
+    store_now(part + 1 + d / 4, flagged_four(y));
+    if (d == 0) store_now(part, flagged_four(make_float4(top_and_sum.x, top_and_sum.y, 0, 0)));
   }
   random_delay();
   const uint32_t n_slices = run.n_heads * kHeadDim / 32;

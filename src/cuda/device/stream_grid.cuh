@@ -99,7 +99,16 @@ __device__ __forceinline__ void load_now(float4& v, const float4* p) {
                : "memory");
 }
 
-// The same where `wanted`.
+// A store of what other blocks look at while it is made: a plain one would be a data race.
+__device__ __forceinline__ void store_now(float* p, float v) {
+  asm volatile("st.relaxed.gpu.global.f32 [%0], %1;" ::"l"(p), "f"(v) : "memory");
+}
+__device__ __forceinline__ void store_now(float4* p, float4 v) {
+  asm volatile("st.relaxed.gpu.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(p), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w)
+               : "memory");
+}
+
+// load_now() where `wanted`.
 __device__ __forceinline__ void load_now_if(bool wanted, float4& v, const float4* p) {
   asm volatile("{ .reg .pred p; setp.ne.u32 p, %5, 0; @p ld.relaxed.gpu.global.v4.f32 {%0, %1, %2, %3}, [%4]; }"
                : "+f"(v.x), "+f"(v.y), "+f"(v.z), "+f"(v.w)

@@ -313,7 +313,7 @@ __device__ __noinline__ void run_linear(const StreamTurn turn, unsigned long lon
       y = activate(p.act, y) * up;
     }
     if (target.to != nullptr) {
-      *target.to = is_head ? y : flagged(y, turn.out);
+      store_now(target.to, is_head ? y : flagged(y, turn.out));
       if (is_head) key = max(key, stream_key(y, target.row));
     }
     j += kStreamThreads;

@@ -160,8 +160,8 @@ __device__ __noinline__ void run_norm_row(const StreamTurn turn) {
   for (uint32_t i = 4 * threadIdx.x; i < p.d; i += 4 * kStreamThreads) {
     if (!is_own_quad(i)) continue;
     const float4 v = x(i), w = load4<true>(p.weight, i, p.d);
-    *reinterpret_cast<float4*>(p.out + i) =
-        flagged(make_float4(v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z, v.w * factor * w.w), turn.out);
+    const float4 y = make_float4(v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z, v.w * factor * w.w);
+    store_now(reinterpret_cast<float4*>(p.out + i), flagged(y, turn.out));
   }
   laps.lap(&StreamClock::work);
 }
@@ -191,7 +191,8 @@ __device__ __noinline__ void run_collapse(const StreamTurn turn, uint32_t positi
     load_now(a, reinterpret_cast<const float4*>(p.residual + i));
     a = without_flags(a);
     const float4 b = without_flags(stream_memory_row(row, i, p.d));
-    *reinterpret_cast<float4*>(p.out + i) = flagged(make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w), turn.out);
+    const float4 y = make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
+    store_now(reinterpret_cast<float4*>(p.out + i), flagged(y, turn.out));
   }
   laps.lap(&StreamClock::work);
 }
