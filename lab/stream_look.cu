@@ -76,9 +76,10 @@ __device__ uint32_t look(Shape shape, const float* p, int t) {
 }
 
 // Cycles of a look, for each warp that looks; 0 for the others.
-__global__ void look_kernel(const float* vectors, Shape shape, int n_threads, int n_copies, uint32_t* cycles) {
+__global__ void look_kernel(const float* vectors, Shape shape, int n_threads, int n_blocks, int n_copies,
+                            uint32_t* cycles) {
   const int t = static_cast<int>(threadIdx.x), b = static_cast<int>(blockIdx.x);
-  if (t >= n_threads) return;
+  if (t >= n_threads || b >= n_blocks) return;
   const float* const p = vectors + b % n_copies * kCopyFloats;
   const long long begin = clock64();
 #pragma unroll 1
@@ -88,10 +89,11 @@ __global__ void look_kernel(const float* vectors, Shape shape, int n_threads, in
   if (t % 32 == 0) cycles[b * 32 + t / 32] = static_cast<uint32_t>((end - begin) / kLooks);
 }
 
-void measure(const float* vectors, uint32_t* cycles, const Look& look, int n_copies, int shared_kb) {
+void measure(const float* vectors, uint32_t* cycles, const Look& look, int n_blocks, int n_copies, int shared_kb) {
   check(cudaMemset(cycles, 0, kBlocks * 32 * sizeof(uint32_t)));
   for (int i = 0; i < 2; ++i)
-    look_kernel<<<kBlocks, kThreads, shared_kb * 1024>>>(vectors, look.shape, look.n_threads, n_copies, cycles);
+    look_kernel<<<kBlocks, kThreads, shared_kb * 1024>>>(vectors, look.shape, look.n_threads, n_blocks, n_copies,
+                                                         cycles);
   check(cudaDeviceSynchronize());
   std::vector<uint32_t> all(kBlocks * 32);
   check(cudaMemcpy(all.data(), cycles, all.size() * sizeof(uint32_t), cudaMemcpyDefault));
@@ -109,10 +111,13 @@ int main() {
   check(cudaMemset(vectors, 0, kMostCopies * kCopyFloats * sizeof(float)));
   check(cudaMalloc(&cycles, kBlocks * 32 * sizeof(uint32_t)));
   check(cudaFuncSetAttribute(look_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 225 * 1024));
-  for (const int n_copies : {1, 4, 16})
-    for (const int shared_kb : {0, 225}) {
-      std::printf("%d copies, %d KB of shared memory\n", n_copies, shared_kb);
-      for (const Look& look : kLookList) measure(vectors, cycles, look, n_copies, shared_kb);
-    }
+  struct Setting {
+    int n_blocks, n_copies, shared_kb;
+  };
+  for (const Setting s :
+       {Setting{1, 1, 0}, {16, 1, 0}, {kBlocks, 1, 0}, {kBlocks, 1, 225}, {kBlocks, 4, 0}, {kBlocks, 16, 0}}) {
+    std::printf("%d blocks, %d copies, %d KB of shared memory\n", s.n_blocks, s.n_copies, s.shared_kb);
+    for (const Look& look : kLookList) measure(vectors, cycles, look, s.n_blocks, s.n_copies, s.shared_kb);
+  }
   return 0;
 }
