@@ -10,9 +10,10 @@
 // run, as stages of a ring of attention, ae of them before the wait, at as t, of experts xw warps, xs bytes of a stage,
 // xr and xd bytes of the rings of gate_up and of the sum, xt of the sum as t, xp cycles before the sum's copies, role
 // only the ops of this role; path graph or stream, and of the stream ss bytes of a stage, sr and sw bytes of an SM in
-// its ring and of those under way, clocks 1 (2: by multiprocessor) for where its time goes; sample 1 chooses tokens by
-// the steps of a usual chat instead of the largest logit, 2 by top-k 1. All variants are measured in turn, several
-// rounds; a line per variant: median microseconds per token.
+// its ring and of those under way, clusters 0 for none, sp cycles per 1024 bytes of weights of those, clocks 1 (2: by
+// multiprocessor) for where its time goes; sample 1 chooses tokens by the steps of a usual chat instead of the largest
+// logit, 2 by top-k 1. All variants are measured in turn, several rounds; a line per variant: median microseconds per
+// token.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -67,6 +68,7 @@ Variant parse(const std::string& text) {
                                            {"ss", &v.choices.stream.stage_bytes},
                                            {"sr", &v.choices.stream.ring_bytes},
                                            {"sw", &v.choices.stream.window_bytes},
+                                           {"sp", &v.choices.stream.pace},
                                            {"clocks", &v.clocks},
                                            {"sample", &v.sample}};
   for (size_t at = 0; at < text.size();) {
@@ -80,6 +82,7 @@ Variant parse(const std::string& text) {
     const std::string name = dot == std::string::npos ? key : key.substr(dot + 1);
     if (tuning.contains(name)) *tuning.at(name) = static_cast<uint32_t>(std::stoul(value));
     if (key == "path") v.stream = value == "stream";
+    if (key == "clusters") v.choices.stream.clusters = value != "0";
     if (key == "role") v.choices.only_role = value;
     if (numbers.contains(key)) *numbers[key] = static_cast<uint32_t>(std::stoul(value));
     at = end + 1;

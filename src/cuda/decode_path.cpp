@@ -18,7 +18,16 @@ void CudaExecutable::open_stream() {
     problem = runner_->problem();
   }
   streams_ = how_.decode == DecodePath::kStream;
-  if (problem.empty()) return;
+  if (problem.empty()) {
+    if (runner_->has_clusters()) {
+      how_.remark(
+          fmt::format("decode: the stream runs by clusters of blocks ({} MB of weights once more, in their order)",
+                      runner_->cluster_bytes() / 1'000'000));
+    } else if (streams_) {
+      how_.remark(fmt::format("decode: stream, a block per multiprocessor (clusters: {})", runner_->cluster_problem()));
+    }
+    return;
+  }
   streams_ = false;
   runner_.reset();
   if (how_.decode == DecodePath::kStream)
@@ -52,8 +61,9 @@ bool CudaExecutable::measures_faster_stream(int32_t token, uint64_t position, in
     end_loop();
   }
   const bool is_faster = us[1] < kMargin * us[0];
-  how_.remark(fmt::format("decode: {} (measured from position {}: stream {:.0f} us, graph {:.0f} us per token)",
-                          is_faster ? "stream" : "graph", position, us[1], us[0]));
+  how_.remark(fmt::format("decode: {} (measured from position {}: stream {}{:.0f} us, graph {:.0f} us per token)",
+                          is_faster ? "stream" : "graph", position, runner_->has_clusters() ? "by clusters " : "",
+                          us[1], us[0]));
   return is_faster;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/bank_gemv.h"
+#include "cuda/clusters.h"
 #include "cuda/decode_attention.h"
 #include "cuda/expert_gemm.h"
 #include "cuda/experts.h"
@@ -23,6 +24,7 @@ inline void prepare_kernels(const DeviceShape& device) {
   prepare_experts(device);
   prepare_expert_gemm(device);
   prepare_stream(device);
+  prepare_clusters(device);
   prepare_swap(device);
   prepare_bank_gemv(device);
 }

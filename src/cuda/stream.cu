@@ -116,15 +116,6 @@ __device__ __forceinline__ void attention_any(const StreamPhase& at, const Strea
   }
 }
 
-// Block 0 hands the token on: to the next launch and to the host.
-__device__ __forceinline__ void hand_out(const StreamParams& p, int32_t token, uint32_t position) {
-  *p.token = token;
-  p.state->position = static_cast<int32_t>(position);
-  const uint32_t n = p.state->n_generated + 1;
-  p.state->n_generated = n;
-  p.mailbox[n % p.mailbox_size] = uint64_t{n} << 32 | static_cast<uint32_t>(token);
-}
-
 __device__ __forceinline__ void move_to(uint32_t token, uint32_t phase, uint32_t arrived) {
   __syncwarp();
   if (thread_now() % 32 == 0) {

@@ -209,6 +209,8 @@ struct StreamTape {
 struct StreamChoice {
   uint32_t stage_bytes = 0, ring_bytes = 0, window_bytes = 0;
   uint32_t n_phases = 0;  // run only so many phases of a token
+  uint32_t pace = 0;      // of clusters: cycles for 1024 bytes of weights
+  bool clusters = true;   // where the layers are small (cuda/clusters.h)
 };
 
 // Which one of the list of formats (device/stored_formats.cuh) it is.

@@ -244,20 +244,79 @@ void StreamRunner::choose(const StreamChoice& wanted) {
   params_.segments = reinterpret_cast<const StreamSegment*>(tape_.data() + rounded(phases));
   params_.n_phases = static_cast<uint32_t>(host_tape_.phases.size());
   params_.n_segments = static_cast<uint32_t>(host_tape_.segments.size());
+  choose_clusters(wanted);
+}
+
+// Beside the tape, whose phases name what waits in vain.
+void StreamRunner::choose_clusters(const StreamChoice& choice) {
+  clusters_ = {};
+  cluster_problem_ = choice.clusters ? "" : "they are not wanted";
+  if (choice.n_phases != 0) cluster_problem_ = "only a part of the phases is wanted";
+  std::vector<ClusterLayer> layers;
+  if (cluster_problem_.empty())
+    cluster_problem_ = plan_clusters(host_tape_, params_.rope, params_.n_ropes, machine_.device,
+                                     most_clusters(machine_.device), choice, clusters_, layers);
+  if (!cluster_problem_.empty()) return;
+  const uint64_t sums = rounded(uint64_t{4} * kMostClusters * clusters_.shape.d * sizeof(float)),
+                 bytes = sums + layers.size() * sizeof(ClusterLayer);
+  if (bytes > cluster_tape_.bytes()) cluster_tape_ = DeviceArena(bytes, "the clusters' sums");
+  cluster_tape_.clear();
+  check_cuda(cudaMemcpy(cluster_tape_.data() + sums, layers.data(), layers.size() * sizeof(ClusterLayer),
+                        cudaMemcpyHostToDevice),
+             "the clusters' layers");
+  clusters_.partial = reinterpret_cast<float*>(cluster_tape_.data());
+  clusters_.layers = reinterpret_cast<const ClusterLayer*>(cluster_tape_.data() + sums);
+  if (cluster_weights_.bytes() == 0) {
+    // As other copies of weights (CudaExecutable::place_copies).
+    size_t free = 0, total = 0;
+    check_cuda(cudaMemGetInfo(&free, &total), "free memory");
+    if (clusters_.shape.bytes() > free / 2) {
+      cluster_problem_ = fmt::format("{} MB of weights in another order, {} MB are free",
+                                     clusters_.shape.bytes() / 1'000'000, free / 1'000'000);
+      return;
+    }
+    pack_clusters();
+  }
+  clusters_.weights = reinterpret_cast<const uint8_t*>(cluster_weights_.data());
+}
+
+void StreamRunner::pack_clusters() {
+  cluster_weights_ = DeviceArena(rounded(clusters_.shape.bytes()), "the clusters' weights");
+  std::vector<ClusterSources> sources;
+  const auto weights = [&](size_t phase) { return host_tape_.phases[phase].linear.product[0].segment.weights; };
+  for (size_t i = 1; i + 1 < host_tape_.phases.size(); i += 5)
+    sources.push_back({weights(i), weights(i + 2), weights(i + 3), weights(i + 4)});
+  cuda::pack_clusters(nullptr, clusters_.shape, sources.data(), reinterpret_cast<uint8_t*>(cluster_weights_.data()));
+  check_cuda(cudaDeviceSynchronize(), "the order of the clusters' weights");
+}
+
+void StreamRunner::launch(cudaStream_t stream, const StreamParams& p) const {
+  if (!has_clusters()) return launch_stream(stream, machine_.device, p);
+  ClusterParams c = clusters_;
+  c.control = p.control;
+  c.clocks = p.clocks;
+  c.n_tokens = p.n_tokens;
+  c.greedy = p.greedy;
+  c.token = p.token;
+  c.state = p.state;
+  c.mailbox = p.mailbox;
+  c.mailbox_size = p.mailbox_size;
+  c.stop = p.stop;
+  launch_clusters(stream, c);
 }
 
 void StreamRunner::run(cudaStream_t stream) {
   StreamParams p = params_;
   p.n_tokens = 1;
   p.stop = nullptr;
-  launch_stream(stream, machine_.device, p);
+  launch(stream, p);
 }
 
 void StreamRunner::run_greedy(cudaStream_t stream, uint32_t n_tokens) {
   StreamParams p = params_;
   p.greedy = true;
   p.n_tokens = n_tokens;
-  launch_stream(stream, machine_.device, p);
+  launch(stream, p);
 }
 
 void StreamRunner::check() const {
@@ -280,6 +339,7 @@ void StreamRunner::set_arrivals(uint32_t n) {
 }
 
 void StreamRunner::withhold_results(uint32_t phase) {
+  clusters_.withheld = phase;
   StreamPhase broken = host_tape_.phases.at(phase);
   ++broken.out.use;
   check_cuda(cudaMemcpy(tape_.data() + phase * sizeof broken, &broken, sizeof broken, cudaMemcpyHostToDevice),
@@ -287,6 +347,7 @@ void StreamRunner::withhold_results(uint32_t phase) {
 }
 
 void StreamRunner::withhold_weights() {
+  clusters_.withheld = kWithheldWeights;
   StreamSegment broken = host_tape_.segments.back();
   broken.groups = broken.extra = 0;
   const uint64_t offset = rounded(host_tape_.phases.size() * sizeof(StreamPhase)) +
@@ -310,6 +371,7 @@ std::vector<StreamTime> StreamRunner::times() const {
   std::vector<StreamClock> clocks(uint64_t{params_.n_phases} * n_sm);
   check_cuda(cudaMemcpy(clocks.data(), clocks_.data(), clocks.size() * sizeof clocks[0], cudaMemcpyDeviceToHost),
              "the stream's clocks");
+  const uint32_t n_stages = has_clusters() ? clusters_.at.n_stages : params_.at.n_stages;
   std::vector<StreamTime> out;
   for (size_t i = 0; i < clocks.size(); ++i) {
     const StreamClock& c = clocks[i];
@@ -319,7 +381,7 @@ std::vector<StreamTime> StreamRunner::times() const {
                    .input_ns = ns * c.input,
                    .work_ns = ns * c.work,
                    .rest_ns = ns * c.rest,
-                   .ring_share = static_cast<double>(c.ring) / params_.at.n_stages});
+                   .ring_share = static_cast<double>(c.ring) / n_stages});
   }
   return out;
 }

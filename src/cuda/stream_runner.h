@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "cuda/clusters.h"
 #include "cuda/machine.h"
 #include "cuda/memory.h"
 #include "cuda/stream.h"
@@ -36,9 +37,14 @@ class StreamRunner {
   const std::string& problem() const { return problem_; }
   // Lays the tape anew, for other choices.
   void choose(const StreamChoice& choice);
+  // Whether tokens run by clusters (cuda/clusters.h); if not, why.
+  bool has_clusters() const { return cluster_problem_.empty(); }
+  const std::string& cluster_problem() const { return cluster_problem_; }
+  uint64_t cluster_bytes() const { return cluster_weights_.bytes(); }
   uint32_t n_phases() const { return params_.n_phases; }
   uint64_t memory_bytes() const {
-    return tape_.bytes() + control_.bytes() + vectors_.bytes() + partials_.bytes() + clocks_.bytes();
+    return tape_.bytes() + control_.bytes() + vectors_.bytes() + partials_.bytes() + clocks_.bytes() +
+           cluster_weights_.bytes() + cluster_tape_.bytes();
   }
 
   // One token whose id and position lie in the machine's step; the logits are written.
@@ -63,11 +69,18 @@ class StreamRunner {
   StreamPlaces make_places();
   StreamTape make_tape(const StreamChoice& choice);
   void place_partials();
+  void choose_clusters(const StreamChoice& choice);
+  void pack_clusters();
+  void launch(cudaStream_t stream, const StreamParams& p) const;
 
   const Machine& machine_;
   StreamParams params_;
   StreamTape host_tape_;
   DeviceArena tape_, control_, vectors_, partials_, clocks_;
+  // Of clusters: sums and layers, and the weights of the layers in the order of the blocks.
+  ClusterParams clusters_;
+  DeviceArena cluster_tape_, cluster_weights_;
+  std::string cluster_problem_;
   std::string problem_;
 };
 

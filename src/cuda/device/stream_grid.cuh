@@ -117,13 +117,14 @@ __device__ __forceinline__ void load_now_if(bool wanted, float4& v, const float4
 }
 
 // What does not happen usually is a function of its own: code that is jumped over is fetched all the same.
-__device__ __noinline__ void await_copy_later(uint32_t barrier, uint32_t parity, StreamControl* control,
-                                              uint32_t phase) {
+static __device__ __noinline__ void await_copy_later(uint32_t barrier, uint32_t parity, StreamControl* control,
+                                                     uint32_t phase) {
   StreamPatience patience{control, phase};
   while (!is_complete(barrier, parity) && !patience.is_over()) {
   }
 }
-__device__ __noinline__ float4 await_later(const float4* p, uint32_t bit, StreamControl* control, uint32_t phase) {
+static __device__ __noinline__ float4 await_later(const float4* p, uint32_t bit, StreamControl* control,
+                                                  uint32_t phase) {
   StreamPatience patience{control, phase};
   float4 v;
   do {
@@ -165,6 +166,23 @@ template <uint32_t kMost, class At>
 __device__ __forceinline__ void load_valid(float (&v)[kMost], const At& at, const StreamTurn& turn) {
   load_valid(
       v, [](uint32_t) { return true; }, at, turn);
+}
+
+// Order by value, then by the lower index.
+__device__ __forceinline__ unsigned long long stream_key(float value, uint32_t index) {
+  const uint32_t bits = __float_as_uint(value);
+  const uint32_t ordered = (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+  return static_cast<unsigned long long>(ordered) << 32 | (0xffffffffu - index);
+}
+
+// Block 0 hands the token on: to the next launch and to the host.
+template <class Params>
+__device__ __forceinline__ void hand_out(const Params& p, int32_t token, uint32_t position) {
+  *p.token = token;
+  p.state->position = static_cast<int32_t>(position);
+  const uint32_t n = p.state->n_generated + 1;
+  p.state->n_generated = n;
+  p.mailbox[n % p.mailbox_size] = uint64_t{n} << 32 | static_cast<uint32_t>(token);
 }
 
 }  // namespace stretto::cuda

@@ -147,13 +147,6 @@ __device__ __forceinline__ void consume(StreamReader& reader, const StreamLayout
   }
 }
 
-// Order by value, then by the lower index.
-__device__ __forceinline__ unsigned long long stream_key(float value, uint32_t index) {
-  const uint32_t bits = __float_as_uint(value);
-  const uint32_t ordered = (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
-  return static_cast<unsigned long long>(ordered) << 32 | (0xffffffffu - index);
-}
-
 // One element of the result: where its partial sums lie, what is added, and where it goes; nullptr: nowhere.
 struct StreamTarget {
   const float* sums = nullptr;
