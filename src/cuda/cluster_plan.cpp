@@ -125,6 +125,20 @@ struct LayerPhases {
   const DecodeAttentionParams* attention;
 };
 
+// Whether a layer has the model's sizes, and reads and adds what clusters do: `x` is its input.
+bool is_usual(const LayerPhases& l, const float* x, const ClusterShape& s) {
+  const DecodeAttentionParams& a = *l.attention;
+  const bool sizes = a.n_heads == s.n_heads && a.n_kv_heads == s.n_kv_heads && a.head_dim == s.head_dim &&
+                     l.qkv->n_in == s.d && l.gate_up->n_in == s.d && l.down->n_in == s.n_ff &&
+                     l.out->n_in == s.n_heads * s.head_dim && l.out->part[0].n_rows == s.d &&
+                     l.down->part[0].n_rows == s.d && l.gate_up->part[0].n_rows == s.n_ff;
+  const float* const middle = l.out->part[0].out;
+  const bool vectors = l.qkv->x == x && a.q == l.qkv->part[0].out && a.k == l.qkv->part[1].out &&
+                       a.v == l.qkv->part[2].out && l.out->x == a.out && l.out->residual == x &&
+                       l.gate_up->x == middle && l.down->x == l.gate_up->part[0].out && l.down->residual == middle;
+  return sizes && vectors;
+}
+
 std::string take_layer(const StreamPhase* p, const StreamTape& tape, LayerPhases& layer) {
   const DType type = tape.phases[1].linear.product[0].type;
   const bool fits = is_plain(p[0], 3, type) && p[1].kind == StreamKind::kAttention && is_plain(p[2], 1, type) &&
@@ -182,6 +196,12 @@ std::string check_shares(const ClusterShape& s) {
   return "";
 }
 
+// What all layers have in common.
+bool is_alike(const ClusterParams& a, const ClusterParams& b) {
+  return a.attn_eps == b.attn_eps && a.ffn_eps == b.ffn_eps && a.qk_eps == b.qk_eps &&
+         a.attention_scale == b.attention_scale && a.act == b.act && a.n_ctx == b.n_ctx;
+}
+
 }  // namespace
 
 uint64_t ClusterShape::bytes() const {
@@ -203,7 +223,12 @@ std::string plan_clusters(const StreamTape& tape, const FillRopeParams* ropes, u
     LayerPhases layer{};
     problem = take_layer(&tape.phases[1 + 5 * i], tape, layer);
     if (!problem.empty()) return problem;
+    const StreamPhase& in_front = tape.phases[5 * i];
+    if (!is_usual(layer, i == 0 ? in_front.embed.row.out : in_front.linear.part[0].out, s) ||
+        tape.phases[2 + 5 * i].cache_type != s.cache_type)
+      return "layers of another form";
     const DecodeAttentionParams& a = *layer.attention;
+    const ClusterParams before = params;
     layers.push_back({layer.qkv->norm, layer.gate_up->norm, a.q_norm, a.k_norm, a.k_cache, a.v_cache});
     params.attn_eps = layer.qkv->eps;
     params.ffn_eps = layer.gate_up->eps;
@@ -211,6 +236,7 @@ std::string plan_clusters(const StreamTape& tape, const FillRopeParams* ropes, u
     params.attention_scale = a.scale;
     params.act = layer.gate_up->act;
     params.n_ctx = a.n_ctx;
+    if (i > 0 && !is_alike(before, params)) return "layers that differ";
   }
   divide(s);
   cut(s);
@@ -218,6 +244,7 @@ std::string plan_clusters(const StreamTape& tape, const FillRopeParams* ropes, u
   if (problem.empty()) problem = place(s, device, choice, params.at);
   if (!problem.empty()) return problem;
   const StreamLinear& head = tape.phases.back().linear;
+  if (head.x != tape.phases[tape.phases.size() - 2].linear.part[0].out) return "a head of another form";
   params.head = head.product[0].segment.weights;
   params.head_norm = head.norm;
   params.head_norm_eps = head.eps;

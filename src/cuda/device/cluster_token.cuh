@@ -188,7 +188,8 @@ class ClusterToken {
     b.n_here = min(b.left, steps_of_stage({.n_warps = b.n_warps}));
     if (warp() < b.n_warps) b.chunk.load(b.at, lane());
   }
-  // The thread's row; `squares`: of an input that was normalised but for a factor, this lane's part.
+  // The thread's row; `squares`: of an input that was normalised but for a factor, this lane's part, else `eps` is
+  // negative.
   __device__ __forceinline__ float finish(Begun& b, const Input& in, ClusterPhase k, float squares, float eps) {
     float sum[4] = {0, 0, 0, 0};
     uint32_t chunk = thread_ & (b.lanes - 1);
@@ -207,7 +208,7 @@ class ClusterToken {
       }
     }
     reader_.release(thread_, p_.at);
-    return sum_lanes(sum, b.lanes, squares) * (eps > 0 ? rms_factor(squares, p_.shape.d, eps) : 1);
+    return sum_lanes(sum, b.lanes, squares) * (eps >= 0 ? rms_factor(squares, p_.shape.d, eps) : 1);
   }
   // The sum over the lanes of a group of the row that is the thread's, and that of a value over the warp on the way.
   __device__ __forceinline__ float sum_lanes(const float (&sum)[4], uint32_t lanes, float& other) const {
@@ -295,7 +296,7 @@ class ClusterToken {
     const uint32_t row = 4 * b.place.group + b.place.row, column = rank_ * per_rank() + row;
     const bool has_row = row < per_rank() && b.place.lane == 0;
     float* const to = partial(which, use_) + (column / 32 * kMostClusters + cluster_number()) * 32 + column % 32;
-    const float y = finish(b, in, k, 0, 0);
+    const float y = finish(b, in, k, 0, -1);
     lap(k, &StreamClock::work);
     random_delay();
     if (has_row && !withholds(k)) store_now(to, flagged(y, flag(use_)));
