@@ -19,8 +19,9 @@ constexpr uint32_t kStageWindow = 80'000;  // bytes under way per multiprocessor
 constexpr double kPace = 1.06, kFloatPace = 0.67;
 
 bool is_integer(DType type) { return type == DType::kQ8_0; }
-uint32_t chunk_columns(DType type) { return is_integer(type) ? 16 : 8; }
-uint32_t warp_bytes(DType type) { return is_integer(type) ? 2176 : 2048; }
+// What a lane has of a unit, and what a warp reads in a step: as many bytes as a unit.
+uint32_t chunk_columns(DType type) { return unit_shape(type).cols / 32; }
+uint32_t warp_bytes(DType type) { return unit_shape(type).bytes; }
 uint32_t rounded(uint32_t bytes) { return (bytes + 127) / 128 * 128; }
 
 ClusterProduct product_of(DType type, uint32_t n_rows, uint32_t n_cols) {

@@ -38,7 +38,7 @@ class StreamRunner {
   // Lays the tape anew, for other choices.
   void choose(const StreamChoice& choice);
   // Whether tokens run by clusters (cuda/clusters.h); if not, why.
-  bool has_clusters() const { return cluster_problem_.empty(); }
+  bool has_clusters() const { return problem_.empty() && cluster_problem_.empty(); }
   const std::string& cluster_problem() const { return cluster_problem_; }
   uint64_t cluster_bytes() const { return cluster_weights_.bytes(); }
   uint32_t n_phases() const { return params_.n_phases; }
