@@ -351,7 +351,7 @@ void CudaExecutable::begin_decode(int32_t token, uint64_t position) {
 
 uint64_t CudaExecutable::memory_bytes() const {
   return weights_.bytes() + copies_.bytes() + state_.bytes() + activations_.bytes() + scratch_.bytes() +
-         ropes_.bytes() + step_.bytes() + sampling_.bytes();
+         ropes_.bytes() + step_.bytes() + sampling_.bytes() + (runner_ ? runner_->memory_bytes() : 0);
 }
 
 }  // namespace stretto::cuda
