@@ -10,10 +10,10 @@
 // run, as stages of a ring of attention, ae of them before the wait, at as t, of experts xw warps, xs bytes of a stage,
 // xr and xd bytes of the rings of gate_up and of the sum, xt of the sum as t, xp cycles before the sum's copies, role
 // only the ops of this role; path graph or stream, and of the stream ss bytes of a stage, sr and sw bytes of an SM in
-// its ring and of those under way, clusters 0 for none, sp cycles per 1024 bytes of weights of those, clocks 1 (2: by
-// multiprocessor) for where its time goes; sample 1 chooses tokens by the steps of a usual chat instead of the largest
-// logit, 2 by top-k 1. All variants are measured in turn, several rounds; a line per variant: median microseconds per
-// token.
+// its ring and of those under way, clusters 0 for none, sp cycles per 1024 bytes of weights of those, sb bytes of a
+// copy, clocks 1 (2: by multiprocessor) for where its time goes; sample 1 chooses tokens by the steps of a usual chat
+// instead of the largest logit, 2 by top-k 1. All variants are measured in turn, several rounds; a line per variant:
+// median microseconds per token.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -69,6 +69,7 @@ Variant parse(const std::string& text) {
                                            {"sr", &v.choices.stream.ring_bytes},
                                            {"sw", &v.choices.stream.window_bytes},
                                            {"sp", &v.choices.stream.pace},
+                                           {"sb", &v.choices.stream.piece_bytes},
                                            {"clocks", &v.clocks},
                                            {"sample", &v.sample}};
   for (size_t at = 0; at < text.size();) {

@@ -16,7 +16,8 @@ constexpr uint32_t kStageWindow = 80'000;  // bytes under way per multiprocessor
 // Of the time that memory takes for weights, the least that a block takes to ask for them. What is asked for in a burst
 // keeps vectors waiting; what is asked for too late keeps products waiting. Layers of floats are twice as many bytes as
 // the ring holds, those of Q8_0 about as many (docs/stream.md).
-constexpr double kPace = 1.06, kFloatPace = 0.67;
+constexpr double kPace = 1.25, kFloatPace = 1;
+constexpr uint32_t kPiece = 4096, kFloatPiece = 8192;
 
 bool is_integer(DType type) { return type == DType::kQ8_0; }
 // What a lane has of a unit, and what a warp reads in a step: as many bytes as a unit.
@@ -24,11 +25,15 @@ uint32_t chunk_columns(DType type) { return unit_shape(type).cols / 32; }
 uint32_t warp_bytes(DType type) { return unit_shape(type).bytes; }
 uint32_t rounded(uint32_t bytes) { return (bytes + 127) / 128 * 128; }
 
+// Of a group: a row's sum needs four; a thread has sums of floats for two groups.
+uint32_t least_lanes(DType type) { return is_integer(type) ? 4 : 16; }
+
 ClusterProduct product_of(DType type, uint32_t n_rows, uint32_t n_cols) {
   ClusterProduct p{.n_groups = n_rows / 4};
   if (n_rows == 0 || n_cols == 0) return {};
   const uint32_t n_chunks = (n_cols + chunk_columns(type) - 1) / chunk_columns(type);
-  p.lanes = std::min({32U, std::max(4U, std::bit_ceil(n_chunks)), std::bit_floor(kClusterThreads / p.n_groups)});
+  p.lanes = std::min(
+      {32U, std::max(least_lanes(type), std::bit_ceil(n_chunks)), std::bit_floor(kClusterThreads / p.n_groups)});
   p.n_steps = (n_chunks + p.lanes - 1) / p.lanes;
   p.n_warps = (p.n_groups * p.lanes + 31) / 32;
   return p;
@@ -80,7 +85,7 @@ void cut(ClusterShape& s) {
 }
 
 // Bytes of an input of up to n columns, chunks that a row does not have among them.
-uint32_t input_bytes(DType type, uint32_t n) { return rounded(is_integer(type) ? n + n / 8 : 4 * n + 64); }
+uint32_t input_bytes(DType type, uint32_t n) { return rounded(is_integer(type) ? n + n / 8 : 4 * n); }
 
 std::string place(const ClusterShape& s, const DeviceShape& device, const StreamChoice& choice, ClusterAt& at) {
   at.n_attended = at.n_acted = 0;
@@ -107,6 +112,7 @@ std::string place(const ClusterShape& s, const DeviceShape& device, const Stream
   const uint32_t window = choice.window_bytes != 0 ? choice.window_bytes : kStageWindow;
   at.window = std::clamp(window / at.stage_bytes, 1U, at.n_stages);
   const double per_cycle = device.peak_bytes_per_cycle * device.n_sm / (s.n_clusters * kClusterRanks);
+  at.piece_bytes = choice.piece_bytes != 0 ? choice.piece_bytes / 16 * 16 : is_integer(s.type) ? kPiece : kFloatPiece;
   at.pace = choice.pace != 0 ? choice.pace
                              : static_cast<uint32_t>((is_integer(s.type) ? kPace : kFloatPace) * 1024 / per_cycle);
   return "";
@@ -191,8 +197,13 @@ std::string check_shares(const ClusterShape& s) {
     const ClusterShare& h = s.share[c];
     const uint32_t heads = h.n_kv * s.n_heads / s.n_kv_heads;
     if (heads > kClusterRanks) return fmt::format("{} heads for a cluster", heads);
-    for (const ClusterProduct* p : {&h.qkv, &h.out, &h.gate_up, &h.down})
-      if (p->n_groups > 0 && p->lanes < 4) return fmt::format("{} rows for a block", 4 * p->n_groups);
+    uint32_t n_stages = 0;
+    for (const ClusterProduct* p : {&h.qkv, &h.out, &h.gate_up, &h.down}) {
+      const uint32_t per_stage = p->n_warps > 0 ? kClusterWarps >> std::bit_width(p->n_warps - 1) : 1;
+      n_stages += (p->n_steps + per_stage - 1) / per_stage;
+      if (p->n_groups > 0 && p->lanes < least_lanes(s.type)) return fmt::format("{} rows for a block", 4 * p->n_groups);
+    }
+    if (n_stages > kMostClusterStages) return fmt::format("{} stages of a layer", n_stages);
   }
   return "";
 }
@@ -258,6 +269,7 @@ std::string plan_clusters(const StreamTape& tape, const FillRopeParams* ropes, u
   params.inv_freq = ropes[0].inv_freq;
   params.mscale = ropes[0].mscale;
   params.n_sm = device.n_sm;
+  params.inverse_d = 1.0F / static_cast<float>(s.d);
   return "";
 }
 

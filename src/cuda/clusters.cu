@@ -21,14 +21,14 @@ __device__ __noinline__ void end_token(const ClusterParams& p, bool is_last) {
     if (p.stop != nullptr && *p.stop != 0) control.stop_at = arrived;
   }
   asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(&control.arrived) : "memory");
+  ++block.position;  // the block has done with this token's
+  block.run = ClusterRun(p.shape, p.n_ctx, block.share, cluster_rank(), block.position);
   StreamPatience patience{&control, UINT32_MAX - 1};
   while (static_cast<int32_t>(load_acquire(&control.arrived) - arrived) < 0)
     if (patience.is_over()) break;
   const uint32_t token = 0xffffffffu - static_cast<uint32_t>(__ldcg(&control.best[number % 2]));
   const bool late = __ldcg(&control.late_phase) != 0;
   block.token = token;
-  ++block.position;
-  block.run = ClusterRun(p.shape, p.n_ctx, p.shape.share[cluster_number()], cluster_rank(), block.position);
   block.goes_on = !is_last && !late && __ldcg(&control.stop_at) != arrived;
   if (p.greedy && blockIdx.x == 0 && !late) hand_out(p, static_cast<int32_t>(token), block.position);
 }
@@ -98,7 +98,7 @@ __global__ void __launch_bounds__(kClusterThreads + 32, 1) cluster_kernel(const 
   meet_cluster();
   if (threadIdx.x < kClusterThreads) {
     run_tokens<Format>(p);
-  } else if (threadIdx.x % 32 == 0) {
+  } else {
     ClusterFeeder(p, &cluster_block().stop).run(cluster_number(), cluster_rank());
   }
   __syncthreads();
@@ -177,7 +177,8 @@ template <class Row>
 __device__ uint8_t* pack_product(const PackParams& p, const ClusterProduct& c, const uint8_t* source, uint32_t n_source,
                                  uint32_t first_column, uint32_t n_columns, const Row& row_of, uint8_t* to) {
   const bool integer = p.shape.type == DType::kQ8_0;
-  const uint32_t chunk = integer ? 16 : 8, per_unit = integer ? 512 : 256, warp_bytes = integer ? 2176 : 2048;
+  const uint32_t per_unit = integer ? PackedQ8_0::kUnitCols : PackedF16::kUnitCols, chunk = per_unit / 32,
+                 warp_bytes = integer ? PackedQ8_0::kUnitBytes : PackedF16::kUnitBytes;
   const uint32_t n_units = (n_source + per_unit - 1) / per_unit, n_threads = 32 * c.n_warps;
   for (uint32_t i = threadIdx.x; i < 4 * c.n_steps * n_threads; i += blockDim.x) {
     const uint32_t step = i / (4 * n_threads), r = i / n_threads % 4, thread = i % n_threads, group = thread / c.lanes;

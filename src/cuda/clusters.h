@@ -24,6 +24,7 @@ inline constexpr uint32_t kMostClusters = 8;
 // Activations are dealt out to clusters in runs, which are quantised with a scale each.
 inline constexpr uint32_t kClusterRun = 32;
 inline constexpr uint32_t kMostClusterLayers = 48, kMostClusterSplits = 8;
+inline constexpr uint32_t kMostClusterStages = 32;      // of a layer, in a block: the feeder's lanes know them
 inline constexpr uint32_t kClusterBlockBytes = 21'120;  // of shared memory: ClusterBlock (device/cluster_block.cuh)
 
 // What a block multiplies in one product. Four rows, a group, belong to `lanes` neighbouring threads; in a step each of
@@ -58,18 +59,20 @@ struct ClusterLayer {
   void *k_cache = nullptr, *v_cache = nullptr;
 };
 
-// Where the parts of shared memory begin. Inputs are codes with their scales behind them, or floats.
+// Where the parts of shared memory begin. Inputs are codes with their scales behind them, or 16-bit parts.
 struct ClusterAt {
   uint32_t in_attention = 0, attended = 0, in_ffn = 0, acted = 0, activations = 0;
   uint32_t barriers = 0, released = 0, ring = 0, bytes = 0;
   uint32_t n_attended = 0, n_acted = 0;  // columns of these inputs, chunks that a row does not have among them
   uint32_t n_stages = 0, stage_bytes = 0, window = 0;
   uint32_t pace = 0;  // cycles for 1024 bytes of a layer's weights; the head's are asked for as fast as they come
+  uint32_t piece_bytes = 0;  // of a copy
 };
 
 inline constexpr uint32_t kWithheldWeights = UINT32_MAX - 1;  // of the head
 
-struct ClusterParams {
+// Clocks are those of the tape's phases.
+struct ClusterParams : StreamLaunch {
   ClusterShape shape;
   ClusterAt at;
   const uint8_t* weights = nullptr;
@@ -77,7 +80,8 @@ struct ClusterParams {
   float* partial = nullptr;  // [2 layers in turn][2][d / 32][kMostClusters][32]: sums of the output
                              // projection and of `down`
   float attn_eps = 0, ffn_eps = 0, head_norm_eps = 0, qk_eps = 0, attention_scale = 0;
-  uint32_t n_ctx = 0;  // of the caches' layout
+  float inverse_d = 0;  // 1 / shape.d
+  uint32_t n_ctx = 0;   // of the caches' layout
   Activation act = Activation::kSilu;
   DType embed_type = DType::kF32;
   EmbedParams embed;
@@ -88,18 +92,8 @@ struct ClusterParams {
   const float* head_norm = nullptr;
   uint32_t head_groups = 0, head_units = 0, vocab = 0;
   float* logits = nullptr;
-  StreamControl* control = nullptr;
-  StreamClock* clocks = nullptr;  // as in StreamParams, of the same phases
   uint32_t n_sm = 0;
   uint32_t withheld = UINT32_MAX;  // for tests: the phase whose results block 0 keeps to itself, or kWithheldWeights
-  // The loop, as in StreamParams.
-  uint32_t n_tokens = 1;
-  bool greedy = false;
-  int32_t* token = nullptr;
-  StepState* state = nullptr;
-  volatile uint64_t* mailbox = nullptr;
-  uint32_t mailbox_size = 0;
-  const volatile uint32_t* stop = nullptr;
 };
 
 // The most clusters that run at a time.

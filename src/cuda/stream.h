@@ -155,24 +155,27 @@ struct StreamLayout {
   uint32_t work = 0, barriers = 0, released = 0, ring = 0, bytes = 0;
 };
 
-struct StreamParams {
-  const StreamPhase* phases = nullptr;
-  const StreamSegment* segments = nullptr;
-  uint32_t n_phases = 0, n_segments = 0;
-  StreamLayout at;
+// What a launch runs, and where its tokens go: as ArgMaxParams.
+struct StreamLaunch {
   StreamControl* control = nullptr;
   StreamClock* clocks = nullptr;  // [n_phases][blocks], nullptr: not wanted
-  FillRopeParams rope[kMaxStreamRopes] = {};
-  uint32_t n_ropes = 0;
-  // The loop: as ArgMaxParams.
   uint32_t n_tokens = 1;
   bool greedy = false;
-  uint32_t vocab = 0;
   int32_t* token = nullptr;
   StepState* state = nullptr;
   volatile uint64_t* mailbox = nullptr;
   uint32_t mailbox_size = 0;
   const volatile uint32_t* stop = nullptr;  // host memory; set: no token beyond the running one
+};
+
+struct StreamParams : StreamLaunch {
+  const StreamPhase* phases = nullptr;
+  const StreamSegment* segments = nullptr;
+  uint32_t n_phases = 0, n_segments = 0;
+  StreamLayout at;
+  FillRopeParams rope[kMaxStreamRopes] = {};
+  uint32_t n_ropes = 0;
+  uint32_t vocab = 0;
   // The partial results of all attentions, as 16 bytes each; zeros before the first of a token.
   float4* partial = nullptr;
   uint32_t n_partial = 0;
@@ -209,8 +212,9 @@ struct StreamTape {
 struct StreamChoice {
   uint32_t stage_bytes = 0, ring_bytes = 0, window_bytes = 0;
   uint32_t n_phases = 0;  // run only so many phases of a token
-  uint32_t pace = 0;      // of clusters: cycles for 1024 bytes of weights
-  bool clusters = true;   // where the layers are small (cuda/clusters.h)
+  // Of clusters: cycles for 1024 bytes of weights, and bytes of a copy.
+  uint32_t pace = 0, piece_bytes = 0;
+  bool clusters = true;  // where the layers are small (cuda/clusters.h)
 };
 
 // Which one of the list of formats (device/stored_formats.cuh) it is.

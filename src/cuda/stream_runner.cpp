@@ -293,15 +293,7 @@ void StreamRunner::pack_clusters() {
 void StreamRunner::launch(cudaStream_t stream, const StreamParams& p) const {
   if (!has_clusters()) return launch_stream(stream, machine_.device, p);
   ClusterParams c = clusters_;
-  c.control = p.control;
-  c.clocks = p.clocks;
-  c.n_tokens = p.n_tokens;
-  c.greedy = p.greedy;
-  c.token = p.token;
-  c.state = p.state;
-  c.mailbox = p.mailbox;
-  c.mailbox_size = p.mailbox_size;
-  c.stop = p.stop;
+  static_cast<StreamLaunch&>(c) = p;
   launch_clusters(stream, c);
 }
 

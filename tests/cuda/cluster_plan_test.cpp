@@ -114,8 +114,11 @@ TEST(ClusterPlan, SharesCoverEveryHeadActivationRowAndColumn) {
         EXPECT_LE(columns(share.down, s.type), params.at.n_acted);
         EXPECT_LE(columns(share.out, s.type), params.at.n_attended);
         EXPECT_GE(columns(share.out, s.type), share.n_kv * per_kv * s.head_dim);
-        for (const ClusterProduct* p : {&share.qkv, &share.out, &share.gate_up, &share.down})
+        for (const ClusterProduct* p : {&share.qkv, &share.out, &share.gate_up, &share.down}) {
           EXPECT_LE(p->n_groups * p->lanes, 512U);
+          // What the kernel's sums are made for.
+          EXPECT_TRUE(p->n_groups == 0 || p->lanes >= (s.type == DType::kQ8_0 ? 4U : 16U));
+        }
       }
       EXPECT_EQ(kv, s.n_kv_heads);
       EXPECT_EQ(runs, s.n_ff / 32);
@@ -162,8 +165,10 @@ TEST(ClusterPlan, OtherLayersAreRefusedByName) {
       {}, [](StreamTape& t) { t.phases.back().linear.norm = nullptr; }, "a head of another form");
   refused(
       {}, [](StreamTape& t) { t.phases.pop_back(); }, "form");
-  Tape tape({});
+  Tape large({.type = DType::kF16, .d = 2048, .n_ff = 3072});
   ClusterParams params;
+  EXPECT_NE(problem_of(large, 4, params).find("stages of a layer"), std::string::npos) << problem_of(large, 4, params);
+  Tape tape({});
   EXPECT_NE(problem_of(tape, 3, params).find("on this device"), std::string::npos);
 }
 

@@ -94,18 +94,39 @@ __device__ __forceinline__ uint64_t read_again_policy() {
   return policy;
 }
 
+// From sm_90 on: one arrival, and so many bytes that copies and other blocks' stores will bring.
+__device__ __forceinline__ void expect_bytes(uint32_t barrier, uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+// The same, by one lane after expect_bytes() of these and perhaps more.
+__device__ __forceinline__ void copy_bulk(uint32_t to, const uint8_t* from, uint32_t bytes, uint32_t barrier,
+                                          uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], "
+      "%4;" ::"r"(to),
+      "l"(from), "r"(bytes), "r"(barrier), "l"(policy)
+      : "memory");
+}
+
+// The same where the whole warp calls with the same arguments: one lane that the compiler knows to be one, which saves
+// it a loop over the lanes that there might be.
+__device__ __forceinline__ void copy_bulk_by_warp(uint32_t to, const uint8_t* from, uint32_t bytes, uint32_t barrier,
+                                                  uint64_t policy) {
+  asm volatile(
+      "{ .reg .pred p; elect.sync _|p, 0xffffffff;\n"
+      "@p cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], "
+      "%4; }" ::"r"(to),
+      "l"(from), "r"(bytes), "r"(barrier), "l"(policy)
+      : "memory");
+}
+
 // The whole warp calls; `to`, `from` and `bytes` are multiples of 16.
 __device__ __forceinline__ void copy_async(uint32_t to, const uint8_t* from, uint32_t bytes, uint32_t barrier,
                                            uint64_t policy, uint32_t lane) {
 #if __CUDA_ARCH__ >= 900
-  if (lane == 0) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
-    asm volatile(
-        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], "
-        "%4;" ::"r"(to),
-        "l"(from), "r"(bytes), "r"(barrier), "l"(policy)
-        : "memory");
-  }
+  if (lane != 0) return;
+  expect_bytes(barrier, bytes);
+  copy_bulk(to, from, bytes, barrier, policy);
 #else
   for (uint32_t at = lane * 16; at < bytes; at += 512)
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to + at), "l"(from + at) : "memory");

@@ -303,7 +303,7 @@ __device__ __noinline__ float join_runs(uint32_t d, uint32_t n, float& total) {
   return y;
 }
 
-// The block's run of a layer's attention; where the head is whole, its result goes to all ranks as columns 128 head ..
+// The block's run of a layer's attention; where the head is whole, its result goes to all ranks as that head's columns
 // of the output projection's input.
 template <class Format, class T, int kHeadDim>
 __device__ __noinline__ void attend(const ClusterParams& p, uint32_t layer, uint32_t parity) {
@@ -328,7 +328,8 @@ __device__ __noinline__ void attend(const ClusterParams& p, uint32_t layer, uint
   }
   const typename Format::Input in(p.at.attended, p.at.n_attended);
   if (p.withheld == phase && blockIdx.x == 0) return;
-  Format::push_run(in, run.head * (kHeadDim / 32) + threadIdx.x / 32, __fdividef(y, total), cluster_barrier(kAttended));
+  Format::push_run(in, run.head * (kHeadDim / 32) + threadIdx.x / 32, __fdividef(y, total), cluster_barrier(kAttended),
+                   false);
 }
 
 }  // namespace stretto::cuda

@@ -90,14 +90,14 @@ struct ClusterReader {
     await_copy(shared_address(shared) + at.barriers + 8 * place, round % 2, {control, phase, 0, 0, 0});
   }
   __device__ __forceinline__ uint32_t offset(const ClusterAt& at) const { return at.ring + place * at.stage_bytes; }
-  __device__ __forceinline__ void release(uint32_t thread, const ClusterAt& at) {
+  // The stage, which the warp has read.
+  __device__ __forceinline__ void release(uint32_t thread, const ClusterAt& at) const {
     random_delay();
     __syncwarp();
     if (thread % 32 == 0)
       asm volatile(
           "mbarrier.arrive.release.cta.shared::cta.b64 _, [%0];" ::"r"(shared_address(shared) + at.released + 8 * place)
           : "memory");
-    advance(at);
   }
 };
 
@@ -106,28 +106,30 @@ __device__ __forceinline__ uint32_t steps_of_stage(const ClusterProduct& c) {
   return kClusterWarps >> (32 - __clz(static_cast<int>(c.n_warps - 1)));
 }
 
-// One lane starts the copies of all stages, in order, as long as there is room.
+// The last warp starts the copies of all stages, in order, as long as there is room. What it does for a stage takes as
+// long as a part of the stage does, so addresses and sizes are at hand.
 class ClusterFeeder {
  public:
-  __device__ ClusterFeeder(const ClusterParams& p, const volatile bool* stop)
-      : p_(p), stop_(stop), policy_(read_once_policy()) {}
+  __device__ __forceinline__ ClusterFeeder(const ClusterParams& p, const volatile bool* stop)
+      : p_(p), stop_(stop), policy_(read_once_policy()) {
+    // Once: what the compiler can find out again it does not keep.
+    asm volatile("mov.u32 %0, %1;" : "=r"(base_) : "r"(shared_address(shared)));
+  }
 
-  __device__ void run(uint32_t cluster, uint32_t rank) {
+  __device__ __forceinline__ void run(uint32_t cluster, uint32_t rank) {
     const ClusterShare& share = p_.shape.share[cluster];
-    const uint64_t begin = share.begin + rank * p_.shape.n_layers * share.layer_bytes;
+    const uint8_t* const begin = p_.weights + share.begin + rank * p_.shape.n_layers * share.layer_bytes;
+    uint32_t n_stages;
+    const uint32_t own = stage_of_lane(share, n_stages);
     bool goes_on = true;
     for (uint32_t t = 0; t < p_.n_tokens && goes_on; ++t) {
-      const uint8_t* from = p_.weights + begin;
+      const uint8_t* from = begin;
       pace_ = p_.at.pace;
       for (uint32_t l = 0; l < p_.shape.n_layers && goes_on; ++l)
-        for (const ClusterProduct* c : {&share.qkv, &share.out, &share.gate_up, &share.down}) {
-          if (c->n_steps == 0) continue;
-          const uint32_t bytes = c->n_warps * (p_.at.stage_bytes / kClusterWarps), per_stage = steps_of_stage(*c);
-          for (uint32_t s = 0; s < c->n_steps && goes_on; s += per_stage) {
-            const uint32_t n = min(per_stage, c->n_steps - s);
-            goes_on = start(from, n * bytes);
-            from += n * bytes;
-          }
+        for (uint32_t s = 0; s < n_stages && goes_on; ++s) {
+          const uint32_t bytes = __shfl_sync(0xffffffffu, own, s);
+          goes_on = start(from, bytes);
+          from += bytes;
         }
       pace_ = 0;
       if (goes_on) goes_on = start_head(cluster * kClusterRanks + rank);
@@ -136,27 +138,45 @@ class ClusterFeeder {
   }
 
  private:
-  __device__ __forceinline__ uint32_t full(uint32_t place) const {
-    return shared_address(shared) + p_.at.barriers + 8 * place;
+  // How many stages a layer has, and the bytes of that whose number is the lane's.
+  __device__ __forceinline__ uint32_t stage_of_lane(const ClusterShare& share, uint32_t& n_stages) const {
+    uint32_t bytes = 0;
+    n_stages = 0;
+    for (const ClusterProduct* c : {&share.qkv, &share.out, &share.gate_up, &share.down}) {
+      if (c->n_steps == 0) continue;
+      const uint32_t per_step = c->n_warps * (p_.at.stage_bytes / kClusterWarps), per_stage = steps_of_stage(*c);
+      for (uint32_t s = 0; s < c->n_steps; s += per_stage, ++n_stages)
+        if (n_stages == threadIdx.x % 32) bytes = min(per_stage, c->n_steps - s) * per_step;
+    }
+    return bytes;
   }
+  __device__ __forceinline__ uint32_t full(uint32_t place) const { return base_ + p_.at.barriers + 8 * place; }
   // Until the barrier has completed this round; false where the block has stopped.
   __device__ __forceinline__ bool await(uint32_t barrier, uint32_t parity) const {
-    while (!is_complete_now(barrier, parity))
-      if (*stop_) return false;
+    while (!__any_sync(0xffffffffu, is_complete_now(barrier, parity)))
+      if (__any_sync(0xffffffffu, *stop_)) return false;
     return true;
   }
+  // The stage a window before has arrived, and with it all before it: also that which had the place.
   __device__ __forceinline__ bool start(const uint8_t* from, uint32_t bytes) {
-    if (round_ > 0 && !await(shared_address(shared) + p_.at.released + 8 * place_, (round_ - 1) % 2)) return false;
-    // Once a wait was in vain nobody waits, and a stage may be given back before its copy has come.
-    if (round_ > 0 && !await(full(place_), (round_ - 1) % 2)) return false;
+    if (round_ > 0 && !await(base_ + p_.at.released + 8 * place_, (round_ - 1) % 2)) return false;
     if (n_started_ >= p_.at.window) {
       const bool behind = place_ >= p_.at.window;
       const uint32_t place = behind ? place_ - p_.at.window : place_ + p_.at.n_stages - p_.at.window;
       if (!await(full(place), (behind ? round_ : round_ - 1) % 2)) return false;
     }
-    expect_bytes(full(place_), bytes);
-    const uint32_t to = shared_address(shared) + p_.at.ring + place_ * p_.at.stage_bytes;
-    for (uint32_t at = 0; at < bytes; at += kPiece) copy_piece(to + at, from + at, min(kPiece, bytes - at));
+    const uint32_t barrier = full(place_);
+    if (threadIdx.x % 32 == 0) expect_bytes(barrier, bytes);
+    __syncwarp();
+    uint32_t to = base_ + p_.at.ring + place_ * p_.at.stage_bytes;
+    for (uint32_t left = bytes; left > 0;) {
+      const uint32_t n = min(p_.at.piece_bytes, left);
+      keep_pace(n);
+      copy_bulk_by_warp(to, from, n, barrier, policy_);
+      to += n;
+      from += n;
+      left -= n;
+    }
     n_started_ = min(n_started_ + 1, 1U << 30);
     if (++place_ == p_.at.n_stages) {
       place_ = 0;
@@ -165,18 +185,13 @@ class ClusterFeeder {
     return true;
   }
   // No faster than the pace, so that vectors do not stand behind a burst of weights.
-  __device__ __forceinline__ void copy_piece(uint32_t to, const uint8_t* from, uint32_t bytes) {
+  __device__ __forceinline__ void keep_pace(uint32_t bytes) {
     const uint32_t wait = bytes * pace_ >> 10;
     uint32_t now;
     do {
       now = clock();
     } while (static_cast<int32_t>(now - next_) < 0);
     next_ = now + wait;
-    asm volatile(
-        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], "
-        "%4;" ::"r"(to),
-        "l"(from), "r"(bytes), "r"(full(place_)), "l"(policy_)
-        : "memory");
   }
   __device__ __forceinline__ bool start_head(uint32_t block);
   // What is under way has arrived.
@@ -195,8 +210,8 @@ class ClusterFeeder {
   const ClusterParams& p_;
   const volatile bool* const stop_;
   const uint64_t policy_;
-  static constexpr uint32_t kPiece = 4096;  // 2176 and 8192 are slower
-  uint32_t pace_ = 0;                       // cycles for 1024 bytes
+  uint32_t base_;      // of shared memory
+  uint32_t pace_ = 0;  // cycles for 1024 bytes
   uint32_t place_ = 0, round_ = 0, n_started_ = 0;
   uint32_t next_ = clock();  // cycle from which on the next piece may be asked for
 };

@@ -27,7 +27,7 @@ class ClusterToken {
   using Input = typename Format::Input;
 
   __device__ __forceinline__ explicit ClusterToken(const ClusterParams& p)
-      : p_(p), thread_(own_thread()), rank_(cluster_rank()), use_(cluster_block().n_before * p.shape.n_layers) {
+      : p_(p), thread_(thread_now()), rank_(cluster_rank()), use_(cluster_block().n_before * p.shape.n_layers) {
     find_heads();
   }
 
@@ -37,7 +37,7 @@ class ClusterToken {
     for (layer_ = 0; layer_ < p_.shape.n_layers; ++layer_, ++use_) run_layer();
     if (thread_ == kClusterThreads - 1) expect(kAttentionIn, norm_parity(), norm_bytes());
     --layer_;
-    pass_on(p_.head_norm, 1, use_ - 1, p_.shape.n_clusters, kAttentionIn, kDown);
+    pass_on(p_.head_norm, 1, use_ - 1, p_.shape.n_clusters, kAttentionIn, kDown, true);
     ++layer_;
     run_head();
   }
@@ -132,42 +132,42 @@ class ClusterToken {
   // Adds the sums of n clusters to this block's columns of the residual stream, and hands them to all ranks, times the
   // norm's weights, with their squares.
   __device__ __forceinline__ void pass_on(const float* norm, uint32_t which, uint32_t use, uint32_t n, ClusterBarrier b,
-                                          ClusterPhase k) {
+                                          ClusterPhase k, bool for_head = false) {
     if (!has_column()) return;
     const float weight = __ldg(norm + column());
     const float* const from = partial(which, use) + column() / 32 * (32 * kMostClusters) + lane();
-    const uint32_t bit = flag(use);
-    float v[kMostClusters];
     random_delay();
-    if (!is_usual(look(from, n, bit, v))) {
-      StreamPatience patience{p_.control, phase(k) + 1};
+    if (n > 0) {
+      const uint32_t wanted = flag(use) * n;
+      float v[kMostClusters];
+      if (!is_usual(look(from, wanted, v))) {
+        StreamPatience patience{p_.control, phase(k) + 1};
 #pragma unroll 1
-      while (!look(from, n, bit, v) && !patience.is_over()) {
+        while (!look(from, wanted, v) && !patience.is_over()) {
+        }
       }
-    }
-    __syncwarp();
-    float sum = 0;
+      __syncwarp();
 #pragma unroll
-    for (uint32_t i = 0; i < kMostClusters; ++i) sum += i < n ? without_flag(v[i]) : 0;
-    x_ += sum;
+      for (float& part : v) part = without_flag(part);
+      x_ += ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
+    }
     if (withholds(k)) return;
     const uint32_t run = column() / 32, barrier = cluster_barrier(b);
     const bool is_ffn = b == kFfnIn;
-    Format::push_run({is_ffn ? p_.at.in_ffn : p_.at.in_attention, p_.shape.d}, run, x_ * weight, barrier);
+    Format::push_run({is_ffn ? p_.at.in_ffn : p_.at.in_attention, p_.shape.d}, run, x_ * weight, barrier, for_head);
     const float square = warp_sum(x_ * x_);
     if (lane() < kClusterRanks)
       push(at_rank(offset_of(&block().squares[is_ffn ? 1 : 0][run]), lane()), at_rank(barrier, lane()), square);
   }
-  __device__ __forceinline__ bool look(const float* from, uint32_t n, uint32_t bit, float (&v)[kMostClusters]) const {
+  // Whether so many of the sums have the flag as belong to this use of their places; those of clusters that there are
+  // not are zeros for ever.
+  __device__ __forceinline__ static bool look(const float* from, uint32_t wanted, float (&v)[kMostClusters]) {
+    uint32_t n = 0;
 #pragma unroll
-    for (uint32_t i = 0; i < kMostClusters; ++i) {
-      v[i] = __uint_as_float(bit);
-      if (i < n) load_now(v[i], from + 32 * i);
-    }
-    uint32_t all = 1;
+    for (uint32_t i = 0; i < kMostClusters; ++i) load_now(v[i], from + 32 * i);
 #pragma unroll
-    for (uint32_t i = 0; i < kMostClusters; ++i) all &= ~(__float_as_uint(v[i]) ^ bit);
-    return (all & 1) != 0;
+    for (const float part : v) n += __float_as_uint(part) & 1;
+    return n == wanted;
   }
 
   // A product that has begun: all that does not need its input is done before that has come, up to the first weights.
@@ -188,44 +188,43 @@ class ClusterToken {
     b.n_here = min(b.left, steps_of_stage({.n_warps = b.n_warps}));
     if (warp() < b.n_warps) b.chunk.load(b.at, lane());
   }
-  // The thread's row; `squares`: of an input that was normalised but for a factor, this lane's part, else `eps` is
-  // negative.
-  __device__ __forceinline__ float finish(Begun& b, const Input& in, ClusterPhase k, float squares, float eps) {
-    float sum[4] = {0, 0, 0, 0};
+  // The thread's row. Of an input that was normalised but for a factor, `squares` is this lane's part.
+  __device__ __forceinline__ float finish_normed(Begun& b, const Input& in, ClusterPhase k, float squares, float eps) {
+    const float y = multiply(b, in, k).template total<true>(thread_, b.lanes, squares);
+    return y * norm_factor(squares, eps);
+  }
+  __device__ __forceinline__ float finish(Begun& b, const Input& in, ClusterPhase k) {
+    float none = 0;
+    return multiply(b, in, k).template total<false>(thread_, b.lanes, none);
+  }
+  // rms_factor() with less care for numbers below 1e-38.
+  __device__ __forceinline__ float norm_factor(float squares, float eps) const {
+    float factor;
+    asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(factor) : "f"(fmaf(squares, p_.inverse_d, eps)));
+    return factor;
+  }
+  __device__ __forceinline__ typename Format::Sum multiply(Begun& b, const Input& in, ClusterPhase k) {
+    typename Format::Sum sum;
     uint32_t chunk = thread_ & (b.lanes - 1);
     const bool has_rows = warp() < b.n_warps;
 #pragma unroll 1
     while (true) {
-      if (has_rows) b.chunk.add_to(sum, in, chunk);
+      if (has_rows) sum.add(b.chunk, in, chunk, thread_, b.lanes);
       if (--b.left == 0) break;
       chunk += b.lanes;
       if (--b.n_here == 0) {
-        reader_.release(thread_, p_.at);
+        const ClusterReader done = reader_;
+        reader_.advance(p_.at);
         open_stage(b, k);
+        done.release(thread_, p_.at);
       } else {
         b.at += b.n_warps * Format::kWarpBytes;
         if (has_rows) b.chunk.load(b.at, lane());
       }
     }
     reader_.release(thread_, p_.at);
-    return sum_lanes(sum, b.lanes, squares) * (eps >= 0 ? rms_factor(squares, p_.shape.d, eps) : 1);
-  }
-  // The sum over the lanes of a group of the row that is the thread's, and that of a value over the warp on the way.
-  __device__ __forceinline__ float sum_lanes(const float (&sum)[4], uint32_t lanes, float& other) const {
-    const auto swap = [](float v, uint32_t mask) { return __shfl_xor_sync(0xffffffffu, v, mask); };
-    const bool upper = (thread_ & (lanes / 2)) != 0, odd = (thread_ & (lanes / 4)) != 0;
-    const float a = (upper ? sum[2] : sum[0]) + swap(upper ? sum[0] : sum[2], lanes / 2);
-    const float b = (upper ? sum[3] : sum[1]) + swap(upper ? sum[1] : sum[3], lanes / 2);
-    other += swap(other, 16);
-    float y = (odd ? b : a) + swap(odd ? a : b, lanes / 4);
-    other += swap(other, 8);
-#pragma unroll
-    for (uint32_t mask = 4; mask > 0; mask /= 2) {
-      const float v = swap(y, mask);
-      other += swap(other, mask);
-      y += 8 * mask <= lanes ? v : 0;
-    }
-    return y;
+    reader_.advance(p_.at);
+    return sum;
   }
   __device__ __forceinline__ float squares(uint32_t which) const {
     const uint32_t n = p_.shape.d / 32;
@@ -269,7 +268,7 @@ class ClusterToken {
     pass_on(norm, 1, use_ - 1, n, kAttentionIn, kBefore);
     await_arrivals(kAttentionIn, norm_parity(), kQkv);
     lap(kQkv, &StreamClock::input);
-    const float y = finish(b, {p_.at.in_attention, p_.shape.d}, kQkv, squares(0), p_.attn_eps);
+    const float y = finish_normed(b, {p_.at.in_attention, p_.shape.d}, kQkv, squares(0), p_.attn_eps);
     if (withholds(kQkv)) return;
 #pragma unroll 1
     for (uint32_t left = to & ((1U << kClusterRanks) - 1); left != 0; left &= left - 1) {
@@ -296,7 +295,7 @@ class ClusterToken {
     const uint32_t row = 4 * b.place.group + b.place.row, column = rank_ * per_rank() + row;
     const bool has_row = row < per_rank() && b.place.lane == 0;
     float* const to = partial(which, use_) + (column / 32 * kMostClusters + cluster_number()) * 32 + column % 32;
-    const float y = finish(b, in, k, 0, -1);
+    const float y = finish(b, in, k);
     lap(k, &StreamClock::work);
     random_delay();
     if (has_row && !withholds(k)) store_now(to, flagged(y, flag(use_)));
@@ -306,22 +305,24 @@ class ClusterToken {
   // The groups are two rows of the gate and two of `up`, as everywhere (cuda/gemv.h).
   __device__ __forceinline__ void run_gate_up() {
     Begun b = begin(block().share.gate_up, kGateUp);
-    const uint32_t i = 2 * (rank_ * b.n_groups + b.place.group) + b.place.row % 2;
-    uint32_t to = p_.at.activations + 4 * i;
-    if constexpr (!Format::kInteger) to = Input(p_.at.acted, p_.at.n_acted).element(i);
+    const uint32_t i = 2 * (rank_ * b.n_groups + b.place.group), is_odd = b.place.row % 2;
+    uint32_t to = p_.at.activations + 4 * (i + is_odd);
+    if constexpr (!Format::kInteger) to = Input(p_.at.acted, p_.at.n_acted).pair(i, is_odd);
     const uint32_t barrier = cluster_barrier(kActivated), step = b.lanes / 2;
     pass_on(block().layer[layer_].ffn_norm, 0, use_, p_.shape.n_attending, kFfnIn, kOut);
     await_arrivals(kFfnIn, parity(), kGateUp);
     lap(kGateUp, &StreamClock::input);
-    const float y = finish(b, {p_.at.in_ffn, p_.shape.d}, kGateUp, squares(1), p_.ffn_eps);
+    const float y = finish_normed(b, {p_.at.in_ffn, p_.shape.d}, kGateUp, squares(1), p_.ffn_eps);
     lap(kGateUp, &StreamClock::work);
     const float other = __shfl_xor_sync(0xffffffffu, y, step);
     const bool is_up = b.place.row >= 2;
     const float v = activate(p_.act, is_up ? other : y) * (is_up ? y : other);
+    uint32_t word = __float_as_uint(v);
+    if constexpr (!Format::kInteger) word = Format::pair_up(Format::split(v), step / 2, is_odd != 0);
     if (b.place.group >= b.n_groups || withholds(kGateUp)) return;
 #pragma unroll 1
     for (uint32_t r = b.place.lane + b.place.row / 2 * (step / 2); r < kClusterRanks; r += step)
-      push(at_rank(to, r), at_rank(barrier, r), v);
+      push(at_rank(to, r), at_rank(barrier, r), word);
   }
   __device__ __forceinline__ void quantise_activations() const {
     const Input in(p_.at.acted, p_.at.n_acted);
@@ -336,32 +337,34 @@ class ClusterToken {
     const Input in(p_.at.in_attention, p_.shape.d);
     await_arrivals(kAttentionIn, norm_parity(), kQkv);
     lap(kQkv, &StreamClock::input);
-    const float factor = rms_factor(warp_sum(squares(0)), p_.shape.d, p_.head_norm_eps);
+    const float factor = norm_factor(warp_sum(squares(0)), p_.head_norm_eps);
     unsigned long long best = 0;
     const uint32_t n_units = mine.n * p_.head_units;
     uint32_t group = warp(), u = 0;  // of the warp's next unit
-    float sum[4] = {0, 0, 0, 0};
+    typename Format::Sum sum;
 #pragma unroll 1
     for (uint32_t first = 0; first < n_units; first += kHeadUnits) {
       reader_.await(p_.at, p_.control, phase(kQkv));
       const uint32_t at = reader_.offset(p_.at), end = min(first + kHeadUnits, n_units);
 #pragma unroll 1
       while (group * p_.head_units + u < end) {
-        Format::add_unit(sum, at + (group * p_.head_units + u - first) * Format::kWarpBytes, lane(), in, u);
+        typename Format::Chunk unit;
+        unit.load(at + (group * p_.head_units + u - first) * Format::kWarpBytes, lane());
+        sum.template add<true>(unit, in, 32 * u + lane(), thread_, 32);
         if (++u < p_.head_units) continue;
         float unused = 0;
-        const float y = sum_lanes(sum, 32, unused) * factor;
+        const float y = sum.template total<false>(thread_, 32, unused) * factor;
         const uint32_t row = 4 * (mine.first + group) + lane() / 8;
         if (lane() % 8 == 0 && row < p_.vocab) {
           p_.logits[row] = y;
           best = max(best, stream_key(y, row));
         }
-#pragma unroll
-        for (float& s : sum) s = 0;
+        sum = {};
         u = 0;
         group += kClusterWarps;
       }
       reader_.release(thread_, p_.at);
+      reader_.advance(p_.at);
     }
     lap(kQkv, &StreamClock::work);
     if (p_.greedy && !withholds(kQkv)) put_best(best);

@@ -42,14 +42,7 @@ struct StreamBlock {
 };
 __device__ __forceinline__ StreamBlock& the_block() { return *reinterpret_cast<StreamBlock*>(shared); }
 
-// The thread's number, read anew: what lived in a register across the calls of phases, which take all of them, would be
-// spilled to memory that the vectors push out of the first-level cache (1-3 us a phase, measured).
-__device__ __forceinline__ uint32_t thread_now() {
-  uint32_t thread;
-  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
-  return thread;
-}
-// The warp's place in the loop, read anew for the same reason.
+// The warp's place in the loop, read anew as the thread's number is.
 __device__ __forceinline__ volatile StreamLoop& place() { return the_block().loop[thread_now() / 32]; }
 // Phase i of the running token.
 __device__ __forceinline__ StreamTurn turn_of(uint32_t i) {

@@ -14,6 +14,14 @@ namespace stretto::cuda {
 // A condition that nearly always holds, for the compiler.
 __device__ __forceinline__ bool is_usual(bool condition) { return __builtin_expect(condition, true); }
 
+// The thread's number, read anew: what lived in a register across the calls of phases, which take all of them, would be
+// spilled to memory that the vectors push out of the first-level cache (1-3 us a phase, measured).
+__device__ __forceinline__ uint32_t thread_now() {
+  uint32_t thread;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+  return thread;
+}
+
 // All warps of the block but the feeder.
 __device__ __forceinline__ void sync_block() { asm volatile("bar.sync 1, %0;" ::"n"(kStreamThreads) : "memory"); }
 
