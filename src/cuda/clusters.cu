@@ -12,7 +12,7 @@ namespace stretto::cuda {
 namespace {
 
 // The end of a token, where all blocks meet, by thread 0: nothing of a token may be written while another is read.
-__device__ __noinline__ void end_token(const ClusterParams& p, bool is_last) {
+[[maybe_unused]] __device__ __noinline__ void end_token(const ClusterParams& p, bool is_last) {
   StreamControl& control = *p.control;
   ClusterBlock& block = cluster_block();
   const uint32_t number = block.n_before++, arrived = block.n_arrived += gridDim.x;
@@ -33,7 +33,7 @@ __device__ __noinline__ void end_token(const ClusterParams& p, bool is_last) {
   if (p.greedy && blockIdx.x == 0 && !late) hand_out(p, static_cast<int32_t>(token), block.position);
 }
 
-__device__ __forceinline__ void begin_block(const ClusterParams& p) {
+[[maybe_unused]] __device__ __forceinline__ void begin_block(const ClusterParams& p) {
   ClusterBlock& block = cluster_block();
   const uint32_t n = p.at.barriers - kClusterBlockBytes;
   for (uint32_t i = 16 * threadIdx.x; i < n; i += 16 * blockDim.x)
